@@ -1,0 +1,190 @@
+"""MNIST: from a directory, from the cache, or by download."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .cache import cache_dir, replacing
+from .errors import DataError, DownloadError
+from .idx import FILES, Bytes, Split, check_split, load_idx_directory, read_idx
+
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+
+#: Of the uncompressed files, since each mirror may compress in its own way.
+SHA256 = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+
+_ANSWER_SECONDS = 4.0  # for a mirror's first answer; without a network it is refused at once
+_TIMEOUTS = (3.0, 10.0)  # seconds to connect, and between two pieces of a file
+
+
+def load_mnist(path: str | os.PathLike[str] | None = None, *, download: bool = True) -> Split:
+    """Load MNIST as Keras gives it.
+
+    The first of these is used, and if it is broken that is an error, not a reason to go on:
+
+    1. `path`;
+    2. the directory that the environment variable ``FASTMOM_DATA`` names (empty means unset);
+    3. the cache, ``mnist`` in :func:`~fastmom.data.cache.cache_dir`, filled by download if it is
+       not complete. Each of its files is checked against MNIST's SHA-256 every time, and a
+       damaged one is downloaded again.
+
+    Parameters
+    ----------
+    path : str or path-like, optional
+        A directory with the four IDX files, plain or .gz. Their sizes and SHA-256 are not
+        checked, in `path` and ``FASTMOM_DATA``: other data in MNIST's layout is welcome.
+    download : bool, default True
+        Whether to download what is missing. That needs pooch: ``pip install "fastmom[data]"``.
+
+    Returns
+    -------
+    tuple
+        ``(x_train, y_train), (x_test, y_test)``: images uint8 (60000, 28, 28) and (10000, 28, 28),
+        0 is the background; labels uint8 (60000,) and (10000,), from 0 to 9.
+
+    Raises
+    ------
+    DataError
+        If files are missing, damaged or do not belong together.
+    DownloadError
+        If a download is needed and fails; says how for each mirror.
+    TypeError
+        If `download` is not a bool.
+
+    Notes
+    -----
+    MNIST is by Y. LeCun, C. Cortes and C. Burges, licence CC BY-SA 3.0.
+
+    Examples
+    --------
+    >>> load_mnist("no/such/directory")
+    Traceback (most recent call last):
+    ...
+    fastmom.data.errors.DataError: no/such/directory: not a directory
+    """
+    return find_mnist(path, download=download)[0]
+
+
+def find_mnist(
+    path: str | os.PathLike[str] | None = None, *, download: bool = True
+) -> tuple[Split, str]:
+    """Return what `load_mnist` does, and one line that says where it came from."""
+    if not isinstance(download, bool):
+        raise TypeError(f"download is {download!r}, must be True or False")
+    if path is not None:
+        return load_idx_directory(path), f"MNIST from {os.fspath(path)}"
+    if named := os.environ.get("FASTMOM_DATA"):
+        try:
+            return load_idx_directory(named), f"MNIST from FASTMOM_DATA={named}"
+        except DataError as error:
+            raise DataError(f"FASTMOM_DATA: {error}") from error
+    try:
+        directory = cache_dir() / "mnist"
+    except OSError as error:
+        raise DownloadError(f"MNIST could not be downloaded ({error})") from error
+    return _from_cache(directory, download)
+
+
+def _from_cache(directory: Path, download: bool) -> tuple[Split, str]:
+    paths = {name: directory / f"{name}.gz" for name in FILES}
+    arrays: dict[str, Bytes] = {}
+    faults: dict[str, DataError] = {}
+    for name, path in paths.items():
+        try:
+            arrays[name] = read_idx(path, sha256=SHA256[name])
+        except DataError as error:
+            faults[name] = error
+    if not faults:
+        return check_split(arrays, paths), f"MNIST from the cache {directory}"
+    if not download:
+        first = next(iter(faults.values()))
+        raise DataError(f"MNIST is not in the cache, and download is False ({first})")
+    arrays |= _download({name: paths[name] for name in faults})
+    return check_split(arrays, paths), f"MNIST downloaded to {directory}"
+
+
+def _download(paths: dict[str, Path]) -> dict[str, Bytes]:
+    """Download the named files to their paths; where one mirror fails, the next goes on."""
+    get = _downloader()
+    arrays: dict[str, Bytes] = {}
+    failures = []
+    for mirror in MIRRORS:
+        try:
+            _check_answer(get, f"{mirror}{next(iter(paths))}.gz")
+            for name in [name for name in paths if name not in arrays]:
+                arrays[name] = _fetch(get, f"{mirror}{name}.gz", paths[name], SHA256[name])
+            return arrays
+        except (OSError, ValueError) as error:  # requests' errors are OSErrors
+            failures.append(f"{mirror}: {_reason(error)}")
+    raise DownloadError(f"MNIST could not be downloaded ({'; '.join(failures)})")
+
+
+def _downloader() -> Callable[..., Any]:
+    try:
+        import pooch
+    except ImportError as error:
+        raise DownloadError(
+            'MNIST could not be downloaded (that needs pooch: pip install "fastmom[data]")'
+        ) from error
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    bar = terminal and find_spec("tqdm") is not None
+    get: Callable[..., Any] = pooch.HTTPDownloader(
+        progressbar=bar, chunk_size=1 << 16, timeout=_TIMEOUTS
+    )
+    return get
+
+
+def _check_answer(get: Callable[..., Any], url: str) -> None:
+    """Raise OSError unless the server answers soon.
+
+    A timeout for connecting does not bound the look-up of the name, and counts for each of the
+    server's addresses anew; hence a thread, which is left behind if it takes too long.
+    """
+    outcome: list[Exception | None] = []
+
+    def ask() -> None:
+        try:
+            get(url, None, None, check_only=True)
+            outcome.append(None)
+        except Exception as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_ANSWER_SECONDS)
+    if not outcome:
+        raise TimeoutError(f"no answer within {_ANSWER_SECONDS:g} seconds")
+    if outcome[0] is not None:
+        raise outcome[0]
+
+
+def _fetch(get: Callable[..., Any], url: str, path: Path, sha256: str) -> Bytes:
+    """Download one file; only the right bytes ever come to stand at *path*."""
+    with replacing(path) as temporary:
+        get(url, str(temporary), None)
+        try:
+            return read_idx(temporary, sha256=sha256)
+        except DataError as error:
+            why = str(error).removeprefix(f"{temporary}: ")
+            raise DataError(f"{path.name}: {why}") from None
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost cause on one line: requests wraps it in pages of its own."""
+    while inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        error = inner
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,13 @@
+"""The compiled engine: raw pointers and loops, nothing of optimizers.
+
+`engine` binds arrays and takes steps, `sweep` holds the only parallel region, and the rules it
+calls are compiled once per instruction set from `rules.pxi`. `isa` picks the build at import.
+"""
+
+from fastmom.kernels import isa
+from fastmom.kernels.engine import Engine
+from fastmom.kernels.rules_baseline import names as _names
+
+RULES: dict[str, int] = {name: index for index, name in enumerate(_names)}
+
+__all__ = ["RULES", "Engine", "isa"]

@@ -1,0 +1,277 @@
+"""One compiled call per optimizer step: `Engine.run`.
+
+Design. Arrays are bound once. A step then compares object identities and those fields of the C
+array struct that Python code could have changed since (data pointer, dtype, flags, shape, and the
+same of the array that owns the memory); a difference takes the slow path, which validates again or
+raises. Nothing is written before everything is validated.
+"""
+
+from cpython.object cimport PyObject
+from libc.math cimport INFINITY, fabs, isfinite, sqrt
+from libc.stdlib cimport calloc, free
+
+from math import hypot
+
+import numpy as np
+
+from fastmom.kernels.arrays cimport Slot, bind_slot, check_array, same_shape, unchanged
+from fastmom.kernels.rules cimport MAX_ARRAYS, MAX_STATE
+from fastmom.kernels.sweep cimport (CHUNK, GRADIENT, SQUARE_SUMS, UPDATE, Chunk, Plan, Row,
+                                    Tensor, sweep, table)
+from fastmom.kernels.system cimport flushing
+
+from fastmom.kernels.arrays import MemoryMap
+
+
+cdef class Engine:
+    """Binds parameters, state and gradients of one optimizer and updates them in place.
+
+    `state` holds, per parameter, a tuple of arrays of the parameter's dtype and shape.
+    """
+    cdef readonly list params
+    cdef readonly list state
+    cdef readonly object steps              # int64, per tensor: updates it has had
+    cdef readonly long long iterations
+    cdef readonly bint uneven               # some tensor has been skipped at some step
+    cdef readonly double norm               # of the latest gradients, where it was needed
+    cdef public double scale                # of gradients, before anything else
+    cdef public double clip_norm
+    cdef public double clip_norm_per_tensor
+    cdef public double clip_value
+    cdef public str nonfinite               # ignore, raise or skip
+    cdef public int parts                   # 0: as many threads as pay
+    cdef Plan plan
+    cdef Slot* slots
+    cdef long long[::1] _steps
+    cdef list _grads, _rows
+    cdef object _memory
+    cdef Py_ssize_t _work, _active
+    cdef bint _busy, _moved
+
+    def __cinit__(self, list params, list state):
+        cdef Py_ssize_t n = len(params), chunks = 0, i
+        self.params, self.state, self._grads = list(params), list(state), [None] * n
+        self.steps = np.zeros(n, np.int64)
+        self._steps = self.steps
+        self.norm, self.scale, self.nonfinite = np.nan, 1.0, "ignore"
+        self.clip_norm = self.clip_norm_per_tensor = self.clip_value = INFINITY
+        self.plan.n_tensors = n
+        self.plan.n_arrays = 2 + (len(state[0]) if n else 0)
+        if self.plan.n_arrays > MAX_ARRAYS:
+            raise ValueError(f"a rule owns at most {MAX_STATE} state buffers")
+        for i in range(n):
+            check_array(params[i], "params", i, True)
+            chunks += (params[i].size + CHUNK - 1) // CHUNK
+        self.plan.n_chunks = chunks
+        self.slots = <Slot*>calloc(max(1, n * MAX_ARRAYS), sizeof(Slot))
+        self.plan.tensors = <Tensor*>calloc(max(1, n), sizeof(Tensor))
+        self.plan.rows = <Row*>calloc(max(1, n), sizeof(Row))
+        self.plan.chunks = <Chunk*>calloc(max(1, chunks), sizeof(Chunk))
+        self.plan.partial = <double*>calloc(max(1, chunks), sizeof(double))
+        if not (self.slots and self.plan.tensors and self.plan.rows and self.plan.chunks
+                and self.plan.partial):
+            raise MemoryError()
+        self._cut()
+        self._bind_memory()
+
+    def __dealloc__(self):
+        free(self.slots)
+        free(self.plan.tensors)
+        free(self.plan.rows)
+        free(self.plan.chunks)
+        free(self.plan.partial)
+
+    cdef int _cut(self) except -1:
+        cdef Py_ssize_t k = 0, start = 0, offset, i
+        cdef Tensor* t
+        for i in range(self.plan.n_tensors):
+            t = &self.plan.tensors[i]
+            t.size = self.params[i].size
+            t.is64 = self.params[i].dtype == np.float64
+            t.first = k
+            t.scale = 1.0
+            for offset in range(0, t.size, CHUNK):
+                self.plan.chunks[k] = Chunk(i, offset, min(<Py_ssize_t>CHUNK, t.size - offset),
+                                            start + offset)
+                k += 1
+            start += t.size
+        self.plan.n_elements = start
+        return 0
+
+    cdef int _bind_memory(self) except -1:
+        """Validate parameters and state, and remember where they lie."""
+        cdef Py_ssize_t i
+        cdef int j
+        memory = MemoryMap()
+        for i in range(self.plan.n_tensors):
+            for j, array in enumerate((self.params[i], *self.state[i])):
+                name = "params" if j == 0 else "state"
+                check_array(array, name, i, True)
+                if array.size != self.plan.tensors[i].size or (
+                        (array.dtype == np.float64) != self.plan.tensors[i].is64):
+                    raise ValueError(f"{name}[{i}] is now {array.dtype} of shape {array.shape}: it "
+                                     f"was changed in place after the optimizer was built")
+                memory.add(array, f"{name}[{i}]")
+        memory.seal()
+        self._memory = memory
+        for i in range(self.plan.n_tensors):
+            for j, array in enumerate((self.params[i], None, *self.state[i])):
+                if j != GRADIENT:
+                    bind_slot(&self.slots[i * MAX_ARRAYS + j], array, True)
+                    self.plan.tensors[i].data[j] = self.slots[i * MAX_ARRAYS + j].data
+        return 0
+
+    cdef int _bind_gradient(self, Py_ssize_t i, object grad) except -1:
+        cdef Slot* slot = &self.slots[i * MAX_ARRAYS + GRADIENT]
+        if grad is not None:
+            check_array(grad, "grads", i, False)
+            param = self.params[i]
+            if grad.dtype != param.dtype:
+                raise TypeError(f"grads[{i}] has dtype {grad.dtype}, expected {param.dtype} as "
+                                f"params[{i}]")
+            if grad.shape != param.shape:
+                raise ValueError(f"grads[{i}] has shape {grad.shape}, expected {param.shape} as "
+                                 f"params[{i}]")
+            self._memory.refuse(grad, f"grads[{i}]")
+        self._moved = True
+        bind_slot(slot, grad, False)
+        self._grads[i] = grad
+        self.plan.tensors[i].data[GRADIENT] = slot.data
+        return 0
+
+    cdef int _match(self, tuple grads) except -1:
+        """Make the plan point at these gradients; cheap when they are those of the last step."""
+        cdef Py_ssize_t i
+        cdef int j
+        cdef Slot* slots
+        if len(grads) != self.plan.n_tensors:
+            raise ValueError(f"grads has {len(grads)} entries, expected {self.plan.n_tensors}: one "
+                             f"for each array in params")
+        for i in range(self.plan.n_tensors):
+            slots = &self.slots[i * MAX_ARRAYS]
+            for j in range(self.plan.n_arrays):
+                if j != GRADIENT and not unchanged(&slots[j]):
+                    self._bind_memory()
+            if (<PyObject*>grads[i] != slots[GRADIENT].array or not unchanged(&slots[GRADIENT])
+                    or not same_shape(&slots[0], &slots[GRADIENT])):
+                self._bind_gradient(i, grads[i])
+        if self._moved:
+            self._work = self._active = 0
+            for i in range(self.plan.n_tensors):
+                if self._grads[i] is not None:
+                    self._work += self.plan.tensors[i].size
+                    self._active += 1
+            self._moved = False
+        return 0
+
+    def assign(self, list rows) -> None:
+        """Set for each tensor which of the rows given to `run` applies to it."""
+        cdef Py_ssize_t i
+        for i in range(self.plan.n_tensors):
+            self.plan.tensors[i].row = rows[i]
+
+    cdef int _load(self, list rows) except -1:
+        cdef Py_ssize_t i, j
+        cdef tuple row
+        if rows is self._rows:
+            return 0
+        for i, row in enumerate(rows):
+            self.plan.rows[i].rule = row[0]
+            for j in range(1, len(row)):
+                self.plan.rows[i].c[j - 1] = row[j]
+        self._rows = rows
+        return 0
+
+    def run(self, grads, list rows) -> bool:
+        """Update every tensor that has a gradient. False, with nothing changed, if none was.
+
+        `rows` lists (rule, coefficient, ...) tuples; `assign` says which tensor takes which.
+        """
+        cdef Py_ssize_t i
+        if not isinstance(grads, (list, tuple)):
+            raise TypeError(f"grads must be a list or tuple of arrays (or None) aligned with "
+                            f"params, not {type(grads).__name__}")
+        if self._busy:
+            raise RuntimeError("this optimizer is being stepped in another thread (or was when the "
+                               "process forked); it takes one step at a time")
+        self._busy = True
+        try:
+            self._match(tuple(grads))
+            self._load(rows)
+            self.plan.table = table()
+            self.plan.flush = flushing()
+            if self._active == 0 or not self._prepare():
+                return False
+            sweep(&self.plan, UPDATE, self._work, self.parts)
+            for i in range(self.plan.n_tensors):
+                self._steps[i] += self.slots[i * MAX_ARRAYS + GRADIENT].array != <PyObject*>None
+            self.uneven = self.uneven or self._active < self.plan.n_tensors
+            self.iterations += 1
+            return True
+        finally:
+            self._busy = False
+
+    # Gradients as a whole: unscaling, clipping by norm, non-finite values ------------------------
+
+    cdef bint _prepare(self) except -1:
+        """Set every tensor's gradient scale. False if this step is to be skipped."""
+        cdef Py_ssize_t i
+        cdef Tensor* t
+        cdef bint finite = True
+        if (isfinite(self.clip_norm) or isfinite(self.clip_norm_per_tensor)
+                or self.nonfinite != "ignore"):
+            sweep(&self.plan, SQUARE_SUMS, self._work, self.parts)
+            self._norms()
+            if not isfinite(self.norm):
+                finite = self._examine()
+            if not finite and self.nonfinite == "skip":
+                return False
+        self.plan.limit = self.clip_value
+        self.plan.prepare = isfinite(self.clip_value)
+        for i in range(self.plan.n_tensors):
+            t = &self.plan.tensors[i]
+            t.scale = self.scale * (clipped(self.norm, self.clip_norm)
+                                    * clipped(t.norm, self.clip_norm_per_tensor))
+            self.plan.prepare = self.plan.prepare or t.scale != 1
+        return True
+
+    cdef int _norms(self) except -1:
+        """Each tensor's norm and that of all, from the partial sums, added in order."""
+        cdef Py_ssize_t i, k
+        cdef Tensor* t
+        cdef double one, total = 0
+        for i in range(self.plan.n_tensors):
+            t = &self.plan.tensors[i]
+            one = 0
+            if t.data[GRADIENT] != NULL:
+                for k in range(t.first, t.first + (t.size + CHUNK - 1) // CHUNK):
+                    one += self.plan.partial[k]
+            t.norm = sqrt(one) * fabs(self.scale)
+            total += one
+        self.norm = sqrt(total) * fabs(self.scale)
+        return 0
+
+    cdef bint _examine(self) except -1:
+        """Whether gradients are finite although their square sum is not (float64 overflows)."""
+        cdef Py_ssize_t i
+        norms = []
+        for i, grad in enumerate(self._grads):
+            if grad is None or not grad.size:
+                continue
+            largest = float(np.max(np.abs(grad)))       # NaN if there is one
+            if not isfinite(largest):
+                if self.nonfinite == "raise":
+                    where = np.unravel_index(np.argmin(np.isfinite(grad)), grad.shape)
+                    raise FloatingPointError(f"grads[{i}] is {grad[where]} at index "
+                                             f"{tuple(map(int, where))}")
+                return False
+            own = largest and largest * float(np.linalg.norm(np.ravel(grad) / largest))
+            self.plan.tensors[i].norm = own * fabs(self.scale)
+            norms.append(own)
+        self.norm = hypot(*norms) * fabs(self.scale)
+        return True
+
+
+cdef inline double clipped(double norm, double limit) noexcept:
+    """What to multiply with for a norm of at most `limit`; a NaN stays a NaN."""
+    return 1 if limit == INFINITY or norm <= limit else limit / norm

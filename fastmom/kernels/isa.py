@@ -1,0 +1,44 @@
+"""Which build of the update rules runs: the best this CPU can, or the one FASTMOM_ISA names."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from importlib.util import find_spec
+
+from fastmom.kernels import sweep, system
+
+_in_use = ""
+
+
+def available() -> tuple[str, ...]:
+    """Builds that are installed and that this CPU and operating system can run, best last."""
+    return tuple(name for name in system.usable_isas()
+                 if find_spec(f"fastmom.kernels.rules_{name}") is not None)
+
+
+def use(name: str) -> None:
+    """Run this build of the rules from the next step on, in every optimizer."""
+    global _in_use
+    if name not in available():
+        raise ValueError(f"instruction set {name!r} cannot be used on this machine or was not "
+                         f"built; allowed: {', '.join(available())}")
+    sweep.use_rules(import_module(f"fastmom.kernels.rules_{name}").table)
+    _in_use = name
+
+
+def in_use() -> str:
+    """The build the next step runs."""
+    return _in_use
+
+
+def choose() -> None:
+    """Take FASTMOM_ISA if it is set, else the best build available."""
+    wanted = os.environ.get("FASTMOM_ISA")
+    try:
+        use(wanted or available()[-1])
+    except ValueError as error:
+        raise ValueError(f"FASTMOM_ISA: {error}") from None
+
+
+choose()

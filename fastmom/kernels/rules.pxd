@@ -1,0 +1,24 @@
+"""Types shared by the engine and the update rules compiled once per instruction set."""
+
+cdef enum:
+    MAX_STATE = 3           # state buffers a rule may own
+    MAX_ARRAYS = 5          # parameter, gradient, state...
+    MAX_RULES = 32
+    MAX_COEFFICIENTS = 12
+
+# A rule updates one chunk in place: a[0] parameters, a[1] gradients (never written), a[2:] state.
+# Coefficients arrive as doubles and are narrowed once per chunk, outside the loop.
+ctypedef void (*update32)(float** a, Py_ssize_t n, const double* c) noexcept nogil
+ctypedef void (*update64)(double** a, Py_ssize_t n, const double* c) noexcept nogil
+ctypedef double (*reduce32)(const float* g, Py_ssize_t n) noexcept nogil
+ctypedef double (*reduce64)(const double* g, Py_ssize_t n) noexcept nogil
+
+cdef struct Rule:
+    update32 f32
+    update64 f64
+
+cdef struct Table:          # what one instruction-set build offers
+    Rule update[MAX_RULES]
+    Rule prepare
+    reduce32 square_sum32
+    reduce64 square_sum64

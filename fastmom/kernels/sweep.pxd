@@ -1,0 +1,47 @@
+"""The plan of one step, as plain C: all that the threads see."""
+
+from fastmom.kernels.rules cimport MAX_ARRAYS, MAX_COEFFICIENTS, Table
+
+cdef enum:
+    CHUNK = 4096            # elements: one chunk's arrays fit in the first-level cache
+    GRADIENT = 1            # place of the gradient among a tensor's arrays
+
+cdef enum Stage:
+    UPDATE
+    SQUARE_SUMS
+
+cdef struct Tensor:
+    Py_ssize_t size
+    Py_ssize_t first        # of its chunks
+    int row                 # which of the plan's rows applies
+    bint is64
+    double scale            # what its gradient is multiplied with
+    double norm             # of its gradient, where it was needed
+    char* data[MAX_ARRAYS]  # parameter, gradient (NULL: skip this tensor), state
+
+cdef struct Chunk:
+    Py_ssize_t tensor
+    Py_ssize_t offset       # in the tensor, in elements
+    Py_ssize_t size
+    Py_ssize_t start        # in all tensors together
+
+cdef struct Row:            # a rule with its coefficients
+    int rule
+    double c[MAX_COEFFICIENTS]
+
+cdef struct Plan:
+    Tensor* tensors
+    Chunk* chunks
+    Row* rows
+    double* partial         # square sums, one per chunk
+    const Table* table
+    Py_ssize_t n_tensors
+    Py_ssize_t n_chunks
+    Py_ssize_t n_elements
+    int n_arrays
+    bint flush
+    bint prepare            # gradients are scaled or clipped on their way into the rule
+    double limit            # for their values
+
+cdef const Table* table() noexcept
+cdef int sweep(const Plan* plan, Stage stage, Py_ssize_t work, int parts) except -1

@@ -1,0 +1,239 @@
+"""What every optimizer shares: validation, binding and the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeAlias, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastmom.kernels import Engine
+from fastmom.optim.hyper import Choice, Flag, Hyper, Number, Values, reject_unknown, shared
+
+Array: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+Params: TypeAlias = Sequence[Array] | Sequence[Mapping[str, Any]]
+Row: TypeAlias = tuple[float, ...]      # rule number, then its coefficients
+
+
+class Common(TypedDict, total=False):
+    """Keyword arguments every optimizer takes (see `Optimizer`)."""
+
+    clip_norm: float | None
+    clip_norm_per_tensor: float | None
+    clip_value: float | None
+    grad_scale: float
+    nonfinite: str
+    maximize: bool
+
+
+class Optimizer:
+    """Base of all optimizers.
+
+    Parameters
+    ----------
+    params : list of ndarray, or list of dict, or None
+        C-contiguous, writable float32 or float64 arrays, updated in place and never copied; or
+        groups ``{"params": [...], "lr": ...}`` with hyper-parameters of their own. None leaves the
+        optimizer unbound until a model (or `bind`) gives it parameters.
+    clip_norm : float, optional
+        Scale all gradients together so that their global Euclidean norm is at most this.
+    clip_norm_per_tensor : float, optional
+        The same for each gradient on its own. Excludes `clip_norm`.
+    clip_value : float, optional
+        Limit every gradient element to ``[-clip_value, clip_value]``, after the norm.
+    grad_scale : float, default 1
+        Gradients are divided by it first (loss scaling).
+    nonfinite : {"ignore", "raise", "skip"}
+        What to do with a gradient that has a NaN or infinity: compute with it, raise
+        FloatingPointError, or leave out the whole step. The latter two read all gradients once
+        more.
+    maximize : bool, default False
+        Step along the gradient instead of against it.
+
+    Notes
+    -----
+    The optimizer keeps references to the gradient arrays of its last step. When it is given the
+    same arrays again (filled with new values), a step costs least.
+    """
+
+    clip_norm = shared(Number(None, open_low=True))
+    clip_norm_per_tensor = shared(Number(None, open_low=True))
+    clip_value = shared(Number(None, open_low=True))
+    grad_scale = shared(Number(1.0, open_low=True))
+    nonfinite = shared(Choice("ignore", "raise", "skip"))
+    maximize = shared(Flag(False))
+
+    state_names: ClassVar[tuple[str, ...]] = ()
+    _group_hypers: ClassVar[dict[str, Hyper]] = {}
+    _shared_hypers: ClassVar[dict[str, Hyper]] = {}
+
+    def __init_subclass__(cls) -> None:
+        hypers = {name: value for base in reversed(cls.__mro__)
+                  for name, value in vars(base).items() if isinstance(value, Hyper)}
+        cls._group_hypers = {n: h for n, h in hypers.items() if not h.shared}
+        cls._shared_hypers = {n: h for n, h in hypers.items() if h.shared}
+
+    def __init__(self, params: Params | None, hyper: dict[str, Any], common: Mapping[str, Any]) -> None:
+        reject_unknown(type(self).__name__, common,
+                       {*self._group_hypers, *self._shared_hypers, "params"})
+        self._engine: Engine | None = None
+        self._rows: list[Row] | None = None
+        self._options = Values(self, self._shared_hypers, dict(common), {})
+        self.param_groups = [Values(self, self._group_hypers, hyper, {"params": []})]
+        if params is not None:
+            self.bind(params)
+
+    # Binding --------------------------------------------------------------------------------------
+
+    def bind(self, params: Params) -> None:
+        """Take these parameters (arrays or groups); once per optimizer.
+
+        Raises
+        ------
+        RuntimeError
+            If the optimizer has parameters already.
+        TypeError, ValueError
+            If an array cannot be updated in place, overlaps another, or a group is malformed.
+        """
+        if self._engine is not None:
+            raise RuntimeError(f"this {type(self).__name__} is bound to its parameters already")
+        groups = self._make_groups(params)
+        arrays = [array for group in groups for array in group["params"]]
+        if not arrays:
+            raise ValueError("params is empty; expected at least one array")
+        for i, array in enumerate(arrays):
+            if not isinstance(array, np.ndarray):
+                raise TypeError(f"params[{i}] must be a NumPy array, not {type(array).__name__}")
+        state = [tuple(np.zeros(array.shape, array.dtype) for _ in self.state_names)
+                 for array in arrays]
+        self._engine = Engine(arrays, state)
+        self.param_groups = groups
+        self._group_of = [i for i, group in enumerate(groups) for _ in group["params"]]
+        self._changed()
+
+    def _make_groups(self, params: Params) -> list[Values]:
+        if isinstance(params, np.ndarray) or not isinstance(params, Sequence):
+            raise TypeError(f"params must be a list of arrays or of groups, not "
+                            f"{type(params).__name__}")
+        if not any(isinstance(entry, Mapping) for entry in params):
+            params = [{"params": params}]
+        defaults = dict(self.param_groups[0])
+        groups = []
+        for i, entry in enumerate(params):
+            if not isinstance(entry, Mapping) or not isinstance(entry.get("params"), Sequence):
+                raise TypeError(f"params[{i}] must be a group with a list of arrays under 'params'; "
+                                f"arrays and groups cannot be mixed")
+            reject_unknown(f"group {i} of {type(self).__name__}", entry,
+                           {"params", *self._group_hypers})
+            groups.append(Values(self, self._group_hypers, {**defaults, **entry},
+                                 {"params": list(entry["params"])}))
+        return groups
+
+    # Hyper-parameters -----------------------------------------------------------------------------
+
+    def _values(self, hyper: Hyper) -> Values:
+        """Where this hyper-parameter lives."""
+        if hyper.shared:
+            return self._options
+        if len(self.param_groups) > 1:
+            raise AttributeError(f"there are {len(self.param_groups)} groups: use "
+                                 f"param_groups[i][{hyper.name!r}]")
+        return self.param_groups[0]
+
+    def _check_together(self, values: Mapping[str, Any]) -> None:
+        """Raise if values that are allowed alone are not allowed together."""
+        if values.get("clip_norm") is not None and values.get("clip_norm_per_tensor") is not None:
+            raise ValueError(f"clip_norm={values['clip_norm']} and clip_norm_per_tensor="
+                             f"{values['clip_norm_per_tensor']}: give one of them")
+
+    def _changed(self) -> None:
+        """Take changed hyper-parameters into the next step."""
+        self._rows = None
+        if self._engine is not None:
+            def limit(value: float | None) -> float:
+                return math.inf if value is None else value
+            self._engine.clip_norm = limit(self.clip_norm)
+            self._engine.clip_norm_per_tensor = limit(self.clip_norm_per_tensor)
+            self._engine.clip_value = limit(self.clip_value)
+            self._engine.scale = (-1.0 if self.maximize else 1.0) / self.grad_scale
+            self._engine.nonfinite = self.nonfinite
+
+    # The step -------------------------------------------------------------------------------------
+
+    def step(self, grads: Sequence[Array | None]) -> bool:
+        """Update the parameters in place from these gradients.
+
+        Parameters
+        ----------
+        grads : list or tuple of (ndarray or None)
+            One for each parameter, with its dtype and shape, C-contiguous; read only. None leaves
+            the parameter and its state untouched.
+
+        Returns
+        -------
+        bool
+            Whether a step was taken: False if every gradient is None, or if ``nonfinite="skip"``
+            and one has a NaN or infinity. Then nothing has changed.
+
+        Raises
+        ------
+        TypeError, ValueError, FloatingPointError
+            If a gradient does not fit, overlaps a parameter or is not finite. Parameters, state
+            and counters are as before.
+        RuntimeError
+            If the optimizer has no parameters, or another thread is stepping it.
+        """
+        if self._engine is None:
+            raise RuntimeError(f"this {type(self).__name__} has no parameters yet: pass params or "
+                               f"call bind(params)")
+        return self._engine.run(grads, self._rows or self._make_rows())
+
+    def _make_rows(self) -> list[Row]:
+        """Coefficients for the coming step; kept where they stay the same for the one after."""
+        assert self._engine is not None
+        if self._engine.uneven:         # tensors of one group may differ in age
+            ages = list(zip(self._group_of, self._engine.steps.tolist(), strict=True))
+            distinct = list(dict.fromkeys(ages))
+            self._engine.assign([distinct.index(age) for age in ages])
+            return [self._row(self.param_groups[i], age) for i, age in distinct]
+        rows = [self._row(group, self.iterations) for group in self.param_groups]
+        if self._rows is None:
+            self._engine.assign(self._group_of)
+        if all(map(self._steady, self.param_groups)):
+            self._rows = rows
+        return rows
+
+    def _row(self, group: Mapping[str, Any], age: int) -> Row:
+        """The rule's number and coefficients for tensors that have had `age` updates."""
+        raise NotImplementedError
+
+    def _steady(self, group: Mapping[str, Any]) -> bool:
+        """Whether the row depends on hyper-parameters alone, not on the time."""
+        return False
+
+    # What one can look at -------------------------------------------------------------------------
+
+    @property
+    def iterations(self) -> int:
+        """Steps taken so far."""
+        return 0 if self._engine is None else self._engine.iterations
+
+    @property
+    def state(self) -> list[dict[str, Array]]:
+        """The state buffers of each parameter by name, in the order of the parameters."""
+        buffers = [] if self._engine is None else self._engine.state
+        return [dict(zip(self.state_names, arrays, strict=True)) for arrays in buffers]
+
+    @property
+    def grad_norm(self) -> float:
+        """Global norm of the latest gradients before clipping; NaN where no option needed it."""
+        return math.nan if self._engine is None else self._engine.norm
+
+    def __repr__(self) -> str:
+        names = {**self._options, **(self.param_groups[0] if len(self.param_groups) == 1 else {})}
+        names.pop("params", None)
+        defaults = {**self._group_hypers, **self._shared_hypers}
+        shown = (f"{n}={v!r}" for n, v in sorted(names.items()) if v != defaults[n].default)
+        return f"{type(self).__name__}({', '.join(shown)})"

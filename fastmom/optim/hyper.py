@@ -1,0 +1,158 @@
+"""Hyper-parameters as descriptors: declared in a class body, checked when assigned.
+
+A value either takes effect or raises an error that names it, what was given and what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+from collections.abc import Collection, Iterator, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from fastmom.optim.base import Optimizer
+
+# What other libraries call ours, for the hint in the error.
+SYNONYMS = {
+    "learning_rate": "lr", "beta_1": "beta1", "beta_2": "beta2", "epsilon": "eps", "mu": "momentum",
+    "clipnorm": "clip_norm_per_tensor", "global_clipnorm": "clip_norm", "clipvalue": "clip_value",
+    "use_nesterov": "nesterov", "l2": "weight_decay", "parameters": "params",
+}
+
+
+def reject_unknown(where: str, given: Collection[str], allowed: Collection[str]) -> None:
+    """Raise TypeError for the first name in `given` that is not allowed, with the likely one."""
+    for name in given:
+        if name in allowed:
+            continue
+        guess = SYNONYMS.get(name)
+        if guess not in allowed:
+            guess = next(iter(difflib.get_close_matches(name, allowed, 1)), None)
+        hint = f"did you mean {guess!r}?" if guess else f"allowed: {', '.join(sorted(allowed))}"
+        raise TypeError(f"{where} has no argument {name!r}; {hint}")
+
+
+class Hyper:
+    """A hyper-parameter that lives in the optimizer's parameter groups."""
+
+    shared = False      # whether it is one for all groups instead
+
+    def __init__(self, default: Any) -> None:
+        self.default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, optimizer: Optimizer | None, owner: type) -> Any:
+        if optimizer is None:
+            return self
+        return optimizer._values(self)[self.name]
+
+    def __set__(self, optimizer: Optimizer, value: Any) -> None:
+        optimizer._values(self)[self.name] = value
+
+    def check(self, value: Any) -> Any:
+        """Return the value as it will be used, or raise."""
+        raise NotImplementedError
+
+    def wrong(self, value: Any, allowed: str, error: type[Exception] = ValueError) -> Exception:
+        return error(f"{self.name} must be {allowed}, not {value!r}")
+
+
+class Number(Hyper):
+    """A finite real number in an interval; `None` too where that means off."""
+
+    def __init__(self, default: float | None, low: float = 0.0, high: float = math.inf,
+                 *, open_low: bool = False) -> None:
+        super().__init__(default)
+        self.low, self.high, self.open_low = low, high, open_low
+
+    def check(self, value: Any) -> float | None:
+        optional = self.default is None
+        if optional and value is None:
+            return None
+        if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+            raise self.wrong(value, f"{self._allowed()}{' or None' if optional else ''}", TypeError)
+        number = float(value)
+        inside = self.low < number if self.open_low else self.low <= number
+        if not (inside and number <= self.high and math.isfinite(number)):
+            raise self.wrong(value, self._allowed())
+        return number
+
+    def _allowed(self) -> str:
+        if self.high < math.inf:
+            return f"a number from {self.low:g} to {self.high:g}"
+        return f"a finite number {'>' if self.open_low else '>='} {self.low:g}"
+
+
+class Flag(Hyper):
+    """True or False."""
+
+    def check(self, value: Any) -> bool:
+        if not isinstance(value, (bool, np.bool_)):
+            raise self.wrong(value, "True or False", TypeError)
+        return bool(value)
+
+
+class Choice(Hyper):
+    """One of a few words; the first is the default."""
+
+    def __init__(self, *words: str) -> None:
+        super().__init__(words[0])
+        self.words = words
+
+    def check(self, value: Any) -> str:
+        if not isinstance(value, str) or value not in self.words:
+            error = ValueError if isinstance(value, str) else TypeError
+            raise self.wrong(value, f"one of {', '.join(map(repr, self.words))}", error)
+        return value
+
+
+def shared(hyper: Hyper) -> Hyper:
+    """Mark a hyper-parameter as one for the whole optimizer, not per group."""
+    hyper.shared = True
+    return hyper
+
+
+class Values(MutableMapping[str, Any]):
+    """Checked hyper-parameters of one group (with its `params`) or of the whole optimizer.
+
+    Assigning checks the value alone, then the combination; a rejected one changes nothing.
+    """
+
+    def __init__(self, optimizer: Optimizer, hypers: dict[str, Hyper], given: dict[str, Any],
+                 fixed: dict[str, Any]) -> None:
+        self._optimizer = optimizer
+        self._hypers = hypers
+        self._fixed = fixed
+        self._values = {name: hyper.check(given.get(name, hyper.default))
+                        for name, hyper in hypers.items()}
+        optimizer._check_together(self._values)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._fixed[name] if name in self._fixed else self._values[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name in self._fixed:
+            raise TypeError(f"{name!r} of a group cannot be replaced")
+        reject_unknown(type(self._optimizer).__name__, [name], self._hypers)
+        changed = self._values | {name: self._hypers[name].check(value)}
+        self._optimizer._check_together(changed)
+        self._values = changed
+        self._optimizer._changed()
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError(f"hyper-parameter {name!r} cannot be deleted")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._fixed, **self._values})
+
+    def __len__(self) -> int:
+        return len(self._fixed) + len(self._values)
+
+    def __repr__(self) -> str:
+        return repr(self._values)

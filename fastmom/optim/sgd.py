@@ -1,0 +1,115 @@
+"""Stochastic gradient descent with momentum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Unpack
+
+from fastmom.kernels import RULES
+from fastmom.optim.base import Common, Optimizer, Params, Row
+from fastmom.optim.hyper import Choice, Flag, Number
+
+
+class SGD(Optimizer):
+    r"""Gradient descent with momentum, Nesterov momentum, dampening and weight decay.
+
+    With ``d = g + weight_decay * p`` and ``m`` the momentum, the conventions are
+
+    ========= =============================== ============================= =======================
+    name      velocity                        parameters                    with Nesterov
+    ========= =============================== ============================= =======================
+    "torch"   ``v = m v + (1 - dampening) d`` ``p -= lr v``                 ``p -= lr (d + m v)``
+    "keras"   ``v = m v - lr d``              ``p += v``                    ``p += m v - lr d``
+    "ema"     ``v = m v + (1 - m) d``         ``p -= lr v``                 ``p -= lr (m v + (1 - m) d)``
+    ========= =============================== ============================= =======================
+
+    "torch" is also that of TensorFlow.js. With constant `lr` the first two take the same path;
+    once `lr` changes they differ, since Keras's velocity holds the old one. "ema" is exponential
+    smoothing of the gradient, with steps ``1 - m`` times as long.
+
+    Parameters
+    ----------
+    params : list of ndarray, or list of dict, or None
+        See `Optimizer`.
+    lr : float, default 0.01
+        Learning rate, >= 0.
+    momentum : float, default 0
+        From 0 to 1. Without it no velocity is read or written, and the conventions agree.
+    dampening : float, default 0
+        From 0 to 1, convention "torch" with momentum and without Nesterov only. As in PyTorch the
+        first step of a parameter sets ``v = d``.
+    nesterov : bool, default False
+        Look ahead along the velocity. Has no effect on the formula while momentum is 0.
+    weight_decay : float, default 0
+        L2 penalty added to the gradient, >= 0.
+    decay : float, default 0
+        Time-based decay as in Keras 2: ``lr / (1 + decay * iterations)``, >= 0.
+    convention : {"torch", "keras", "ema"}
+    **common
+        Clipping and the like: see `Optimizer`.
+
+    References
+    ----------
+    B. T. Polyak, "Some methods of speeding up the convergence of iteration methods", 1964.
+    Y. Nesterov, "A method of solving a convex programming problem with convergence rate
+    O(1/k^2)", 1983. I. Sutskever et al., "On the importance of initialization and momentum in deep
+    learning", ICML 2013.
+
+    Examples
+    --------
+    >>> import numpy as np, fastmom as fm
+    >>> p = np.ones(3, np.float32)
+    >>> opt = fm.SGD([p], lr=0.5, momentum=0.9)
+    >>> g = np.ones(3, np.float32)
+    >>> opt.step([g]), opt.step([g])
+    (True, True)
+    >>> p
+    array([-0.45, -0.45, -0.45], dtype=float32)
+    """
+
+    lr = Number(0.01)
+    momentum = Number(0.0, 0.0, 1.0)
+    dampening = Number(0.0, 0.0, 1.0)
+    nesterov = Flag(False)
+    weight_decay = Number(0.0)
+    decay = Number(0.0)
+    convention = Choice("torch", "keras", "ema")
+
+    state_names: ClassVar[tuple[str, ...]] = ("velocity",)
+
+    def __init__(self, params: Params | None = None, lr: float = 0.01, momentum: float = 0.0,
+                 dampening: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0,
+                 decay: float = 0.0, *, convention: str = "torch",
+                 **common: Unpack[Common]) -> None:
+        super().__init__(params, {
+            "lr": lr, "momentum": momentum, "dampening": dampening, "nesterov": nesterov,
+            "weight_decay": weight_decay, "decay": decay, "convention": convention}, common)
+
+    def _check_together(self, values: Mapping[str, Any]) -> None:
+        super()._check_together(values)
+        if values.get("dampening"):
+            for other, wanted in (("convention", "torch"), ("nesterov", False)):
+                if values[other] != wanted:
+                    raise ValueError(f"dampening={values['dampening']} needs {other}={wanted!r}, "
+                                     f"not {values[other]!r}")
+            if values["momentum"] == 0:
+                raise ValueError(f"dampening={values['dampening']} needs momentum > 0, not 0.0")
+
+    def _steady(self, group: Mapping[str, Any]) -> bool:
+        return not (group["decay"] or group["dampening"])
+
+    def _row(self, group: Mapping[str, Any], age: int) -> Row:
+        lr = group["lr"] / (1 + group["decay"] * self.iterations)
+        m, wd = group["momentum"], group["weight_decay"]
+        if m == 0:
+            return RULES["sgd"], lr, wd
+        # v = m v + k d;  p -= x v + y d, with (k, x, y) by convention and Nesterov
+        k, x, y = {
+            ("torch", False): (1 - group["dampening"] if age else 1.0, lr, 0.0),
+            ("torch", True): (1.0, lr * m, lr),
+            ("keras", False): (-lr, -1.0, 0.0),
+            ("keras", True): (-lr, -m, lr),
+            ("ema", False): (1 - m, lr, 0.0),
+            ("ema", True): (1 - m, lr * m, lr * (1 - m)),
+        }[group["convention"], group["nesterov"]]
+        return RULES["momentum"], m, k, x, y, wd
