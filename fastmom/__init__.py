@@ -1,5 +1,17 @@
 """fastmom: momentum optimizers for NumPy arrays at the speed of memory."""
 
-from fastmom.optim import SGD, Optimizer
+from importlib import import_module
+from types import ModuleType
 
-__all__ = ["SGD", "Optimizer"]
+from fastmom.optim import SGD, Optimizer
+from fastmom.threads import get_num_threads, num_threads, set_num_threads
+
+__version__ = "0.1.0"
+
+__all__ = ["SGD", "Optimizer", "data", "get_num_threads", "nn", "num_threads", "set_num_threads"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in ("data", "nn"):      # imported when first used: `import fastmom` stays quick
+        return import_module(f"fastmom.{name}")
+    raise AttributeError(f"module 'fastmom' has no attribute {name!r}")

@@ -19,8 +19,8 @@ def load_digits(
 ) -> Split:
     """Return synthetic handwritten digits of MNIST's form, and about as hard to learn.
 
-    Strokes of our own design are bent, slanted, turned, scaled, moved and inked at random. The ten
-    classes are balanced and shuffled, and the two sets are drawn from independent streams.
+    Strokes of our own design are bent, slanted, turned, scaled, moved and inked at random, with
+    balanced, shuffled classes and an independent random stream for each of the two sets.
 
     Parameters
     ----------
@@ -41,10 +41,8 @@ def load_digits(
 
     Raises
     ------
-    TypeError
-        If an argument is of another type.
-    ValueError
-        If a number is too small.
+    TypeError, ValueError
+        If an argument is of another type; if a number is too small.
 
     Examples
     --------
@@ -93,7 +91,7 @@ def _draw(n: int, rng: np.random.Generator) -> tuple[Bytes, Bytes]:
 def _read(file: Path, n_train: int, n_test: int) -> Split | None:
     """Return what the cached file holds, None if that is not what it should be."""
     try:
-        with np.load(file, allow_pickle=False) as saved:
+        with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as saved:
             x_train, y_train = saved["x_train"], saved["y_train"]
             x_test, y_test = saved["x_test"], saved["y_test"]
     except Exception:  # missing, or damaged in one of many ways: either is drawn anew

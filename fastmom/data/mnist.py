@@ -71,6 +71,7 @@ def load_mnist(path: str | os.PathLike[str] | None = None, *, download: bool = T
 
     Examples
     --------
+    >>> (x_train, y_train), (x_test, y_test) = load_mnist()  # doctest: +SKIP
     >>> load_mnist("no/such/directory")
     Traceback (most recent call last):
     ...

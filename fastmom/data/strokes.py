@@ -57,7 +57,8 @@ def sample(style: str) -> NDArray[np.float64]:
     at = (np.arange(POINTS) + 0.5) * along[-1] / POINTS
     piece = np.searchsorted(along, at)
     back = (along[piece] - at) / lengths[piece]
-    return ends[piece] + back[:, None] * (starts[piece] - ends[piece])
+    points: NDArray[np.float64] = ends[piece] - back[:, None] * steps[piece]
+    return points
 
 
 def _curve(stroke: str) -> NDArray[np.float64]:
@@ -68,5 +69,6 @@ def _curve(stroke: str) -> NDArray[np.float64]:
     steps = [
         b + t / 2 * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
         for a, b, c, d in zip(knots, knots[1:], knots[2:], knots[3:], strict=False)
+        if (b != c).any()  # between the two points of a corner it would make a loop
     ]
     return np.concatenate([*steps, knots[-1:]])

@@ -14,7 +14,7 @@ from fastmom.kernels.rules cimport MAX_ARRAYS, Table
 from fastmom.kernels.system cimport fm_float_mode, fm_flush_begin, fm_flush_end, team_size
 
 cdef enum:
-    SERIAL_BELOW = 24576    # elements: below this, waking a team costs more than it saves
+    SERIAL_BELOW = 262144   # elements: below this, waking a team costs more than it saves
 
 cdef const Table* _table = NULL
 

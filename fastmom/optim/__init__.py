@@ -3,4 +3,6 @@
 from fastmom.optim.base import Optimizer
 from fastmom.optim.sgd import SGD
 
-__all__ = ["SGD", "Optimizer"]
+OPTIMIZERS: dict[str, type[Optimizer]] = {cls.__name__.lower(): cls for cls in (SGD,)}
+
+__all__ = ["OPTIMIZERS", "SGD", "Optimizer"]

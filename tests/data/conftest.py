@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from fastmom.data import mnist
 from fastmom.data.idx import FILES
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
 from fastmom.data import DataError, Dataset, DownloadError, dataset, load, load_digits, mnist
 
 NOWHERE = ("http://127.0.0.1:9/",)
@@ -75,7 +77,7 @@ def test_no_network(monkeypatch: pytest.MonkeyPatch, mirror: Any) -> None:
 
 
 def test_no_pooch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pooch", None)
+    monkeypatch.setitem(sys.modules, "pooch", None)
     assert load("auto").reason == (
         'MNIST could not be downloaded (that needs pooch: pip install "fastmom[data]"); '
         "using the built-in synthetic digits"
@@ -87,7 +89,7 @@ def test_broken_data_is_never_passed_over(
     source: str, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FASTMOM_DATA", str(write({})))
-    with pytest.raises(DataError, match="FASTMOM_DATA: .* has neither"):
+    with pytest.raises(DataError, match=r"FASTMOM_DATA: .* has neither"):
         load(source)
 
 

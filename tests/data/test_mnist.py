@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from fastmom.data import DataError, DownloadError, load_mnist, mnist
 from fastmom.data.cache import cache_dir, replacing
 from fastmom.data.idx import FILES, TEST_IMAGES, TRAIN_IMAGES, TRAIN_LABELS
@@ -176,6 +178,18 @@ def test_a_mute_server(monkeypatch: pytest.MonkeyPatch, mirror: Any) -> None:
     assert str(info.value).count("no answer within 0.1 seconds") == 2
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_for_terminals(
+    monkeypatch: pytest.MonkeyPatch, mirror: Any, terminal: bool
+) -> None:
+    pytest.importorskip("tqdm")
+    stderr = io.StringIO()
+    monkeypatch.setattr(stderr, "isatty", lambda: terminal)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    load_mnist()
+    assert ("100%" in stderr.getvalue()) == terminal
+
+
 def test_no_pooch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pooch", None)
     with pytest.raises(DownloadError, match=r'pip install "fastmom\[data\]"'):
@@ -210,7 +224,7 @@ def test_a_cache_that_cannot_be_written(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("FASTMOM_CACHE", str(tmp_path / "file"))
-    with pytest.raises(DownloadError, match=str(tmp_path / "file")):
+    with pytest.raises(DownloadError, match="file"):
         load_mnist()
 
 
@@ -219,6 +233,7 @@ def test_download_must_be_a_bool() -> None:
         load_mnist(download="no")  # type: ignore[arg-type]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the cases are POSIX paths")
 @pytest.mark.parametrize(
     ("platform", "variables", "expected"),
     [
@@ -258,8 +273,13 @@ def test_replacing_keeps_the_old_file_on_failure(tmp_path: Path) -> None:
     target = tmp_path / "new" / "file.gz"
     with replacing(target) as temporary:
         temporary.write_bytes(b"old")
-    with pytest.raises(OSError, match="disk full"), replacing(target) as temporary:
-        temporary.write_bytes(b"ne")
-        raise OSError("disk full")
+
+    def fail() -> None:
+        with replacing(target) as temporary:
+            temporary.write_bytes(b"ne")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
     assert target.read_bytes() == b"old"
     assert names(target.parent) == ["file.gz"]

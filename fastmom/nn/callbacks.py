@@ -1,0 +1,60 @@
+"""What may watch a training run."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TextIO
+
+
+class Callback:
+    """Base: override what you need. `logs` holds the figures so far by name."""
+
+    def on_epoch_begin(self, epoch: int, epochs: int, steps: int) -> None:
+        pass
+
+    def on_batch_end(self, step: int, logs: dict[str, float]) -> None:
+        pass
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        pass
+
+    def on_train_end(self) -> None:
+        """Called once, also when training was interrupted or failed."""
+
+
+class Progress(Callback):
+    """A progress bar on a terminal, and one plain line per epoch anywhere."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = sys.stdout if stream is None else stream
+        self.bar: Any = None
+
+    def on_epoch_begin(self, epoch: int, epochs: int, steps: int) -> None:
+        self.epochs = epochs
+        if self.stream.isatty():
+            try:
+                from tqdm import tqdm
+            except ImportError:
+                raise ImportError('a progress bar needs tqdm: pip install "fastmom[cli]"') from None
+            self.bar = tqdm(total=steps, desc=f"epoch {epoch + 1}/{epochs}", unit="batch",
+                            leave=False, file=self.stream, dynamic_ncols=True, mininterval=0.1)
+
+    def on_batch_end(self, step: int, logs: dict[str, float]) -> None:
+        if self.bar is not None:
+            self.bar.update()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        self._close()
+        figures = "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in logs.items()
+                            if name != "seconds")
+        width = len(str(self.epochs))
+        print(f"epoch {epoch + 1:{width}}/{self.epochs}  {figures}  {logs['seconds']:.2f} s",
+              file=self.stream, flush=True)
+
+    def on_train_end(self) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None

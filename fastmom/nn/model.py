@@ -1,0 +1,289 @@
+"""A stack of layers that trains with the library's optimizers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastmom.nn.activations import Activation, Softmax
+from fastmom.nn.callbacks import Callback
+from fastmom.nn.layers import Dense, Layer, positive_int
+from fastmom.nn.losses import LOSSES
+from fastmom.optim import OPTIMIZERS, Optimizer
+from fastmom.optim.base import Array
+from fastmom.optim.hyper import reject_unknown
+
+EVALUATION_BATCH = 1024
+
+
+class History:
+    """The figures of each epoch: ``history[name]`` is a list over the epochs."""
+
+    def __init__(self) -> None:
+        self.epoch: list[int] = []
+        self.history: dict[str, list[float]] = {}
+
+    def append(self, epoch: int, logs: dict[str, float]) -> None:
+        self.epoch.append(epoch)
+        for name, value in logs.items():
+            self.history.setdefault(name, []).append(value)
+
+
+class Sequential:
+    """Layers applied one after another.
+
+    Parameters
+    ----------
+    layers : iterable of Layer
+        The first one has an `input_shape`. The last one ends in softmax.
+    seed : int, default 0
+        Of the initial weights, the dropout masks and the order of the samples. The same seed gives
+        the same weights, bit for bit, on the same machine.
+    dtype : {"float32", "float64"}
+        Of parameters, activations and gradients.
+
+    Examples
+    --------
+    >>> import numpy as np, fastmom as fm
+    >>> model = fm.nn.Sequential([
+    ...     fm.nn.Flatten(input_shape=(28, 28)), fm.nn.Dense(128, activation="relu"),
+    ...     fm.nn.Dropout(0.2), fm.nn.Dense(10, activation="softmax")])
+    >>> model.compile(fm.SGD(lr=0.01, momentum=0.9, nesterov=True),
+    ...               loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    >>> x, y = np.zeros((64, 28, 28), np.float32), np.zeros(64, np.int64)
+    >>> history = model.fit(x, y, epochs=2)
+    >>> sorted(history.history)
+    ['accuracy', 'loss', 'seconds']
+    """
+
+    def __init__(self, layers: Iterable[Layer], *, seed: int = 0, dtype: str = "float32") -> None:
+        self.layers = list(layers)
+        for i, layer in enumerate(self.layers):
+            if not isinstance(layer, Layer):
+                raise TypeError(f"layers[{i}] must be a layer, not {type(layer).__name__}")
+        if not self.layers or self.layers[0].input_shape is None:
+            raise ValueError("layers must start with one that has an input_shape")
+        if dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise ValueError(f"seed must be an integer >= 0, not {seed!r}")
+        self.dtype = np.dtype(dtype)
+        self.input_shape = self.layers[0].input_shape
+        weights, self._order = np.random.default_rng(seed).spawn(2)
+        shape = self.input_shape
+        for layer in self.layers:
+            shape = layer.build(shape, self.dtype, weights)
+        self.output_shape = shape
+        # Losses work on logits, so the last activation is left to them, and to `predict`.
+        self.head = Activation()
+        if isinstance(self.layers[-1], Dense):
+            self.head, self.layers[-1].activation = self.layers[-1].activation, self.head
+        self.optimizer: Optimizer | None = None
+        self._batch = 0
+
+    @property
+    def params(self) -> list[Array]:
+        """The parameters of all layers, in order: the arrays themselves."""
+        return [p for layer in self.layers for p in layer.params]
+
+    @property
+    def grads(self) -> list[Array]:
+        """The gradients of the latest batch, aligned with `params`: the arrays themselves."""
+        return [g for layer in self.layers for g in layer.grads]
+
+    def compile(self, optimizer: Optimizer | str = "sgd",
+                loss: str = "sparse_categorical_crossentropy",
+                metrics: Sequence[str] | None = None, **hyper: Any) -> None:
+        """Choose optimizer and loss.
+
+        Parameters
+        ----------
+        optimizer : Optimizer or str
+            An optimizer without params, which is bound to this model's, or its name.
+        loss : str
+        metrics : list of str, optional
+            ``["accuracy"]``, or nothing.
+        **hyper
+            Hyper-parameters for an optimizer given by name, e.g. ``momentum=0.9``.
+        """
+        if isinstance(optimizer, str):
+            if optimizer.lower() not in OPTIMIZERS:
+                raise ValueError(f"optimizer must be one of {', '.join(map(repr, OPTIMIZERS))} or "
+                                 f"an Optimizer, not {optimizer!r}")
+            optimizer = OPTIMIZERS[optimizer.lower()](**hyper)
+        elif not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer must be a name or an Optimizer, not {optimizer!r}")
+        else:
+            reject_unknown("compile with an Optimizer object", hyper,
+                           {"optimizer", "loss", "metrics"})
+        if loss not in LOSSES:
+            raise ValueError(f"loss must be one of {', '.join(map(repr, LOSSES))}, not {loss!r}")
+        for metric in metrics or []:
+            if metric not in ("accuracy", "acc"):
+                raise ValueError(f"metrics may hold 'accuracy' or 'acc', not {metric!r}")
+        if not isinstance(self.head, Softmax):
+            raise ValueError(f"loss {loss!r} needs a last layer with activation='softmax'")
+        optimizer.bind(self.params)
+        self.optimizer, self.loss = optimizer, LOSSES[loss]()
+        self.metrics = list(metrics or [])
+        self._grads = self.grads
+
+    # Training ---------------------------------------------------------------------------------------
+
+    def fit(self, x: Array, y: np.ndarray, *, batch_size: int = 32, epochs: int = 1,
+            validation_data: tuple[Array, np.ndarray] | None = None, shuffle: bool = True,
+            callbacks: Sequence[Callback] = ()) -> History:
+        """Train for some epochs.
+
+        Parameters
+        ----------
+        x : ndarray of shape (samples, *input_shape), of the model's dtype
+        y : ndarray of int, shape (samples,)
+        batch_size, epochs : int
+            The last batch of an epoch holds what is left.
+        validation_data : (x, y), optional
+            Evaluated after each epoch, as ``val_loss`` and ``val_accuracy``.
+        shuffle : bool, default True
+            Take the samples in a new random order each epoch.
+        callbacks : sequence of Callback
+
+        Returns
+        -------
+        History
+            Mean loss and accuracy over each epoch's batches, and ``seconds`` of training alone,
+            without the evaluation.
+        """
+        batch_size, epochs = positive_int("batch_size", batch_size), positive_int("epochs", epochs)
+        if not isinstance(shuffle, bool):
+            raise TypeError(f"shuffle must be True or False, not {shuffle!r}")
+        x, y = self._check_data(x, y)
+        if validation_data is not None:
+            validation_data = self._check_data(*validation_data)
+        batch_size = min(batch_size, len(x))
+        history = History()
+        try:
+            for epoch in range(epochs):
+                for callback in callbacks:
+                    callback.on_epoch_begin(epoch, epochs, -(-len(x) // batch_size))
+                logs = self._epoch(x, y, batch_size, shuffle, callbacks)
+                if validation_data is not None:
+                    logs |= {f"val_{k}": v for k, v in self._evaluate(*validation_data).items()}
+                history.append(epoch, logs)
+                for callback in callbacks:
+                    callback.on_epoch_end(epoch, logs)
+        finally:
+            for callback in callbacks:
+                callback.on_train_end()
+        return history
+
+    def _epoch(self, x: Array, y: np.ndarray, batch_size: int, shuffle: bool,
+               callbacks: Sequence[Callback]) -> dict[str, float]:
+        self._allocate(batch_size)
+        start = time.perf_counter()
+        loss = correct = seen = 0.0
+        for step, (xb, yb) in enumerate(self._batches(x, y, batch_size, shuffle)):
+            batch_loss, batch_correct = self._train(xb, yb)
+            loss, correct, seen = loss + batch_loss, correct + batch_correct, seen + len(yb)
+            for callback in callbacks:
+                callback.on_batch_end(step, {})
+        return self._figures(loss, correct, seen) | {"seconds": time.perf_counter() - start}
+
+    def _batches(self, x: Array, y: np.ndarray, size: int,
+                 shuffle: bool) -> Iterator[tuple[Array, np.ndarray]]:
+        if not shuffle:
+            yield from ((x[i:i + size], y[i:i + size]) for i in range(0, len(x), size))
+            return
+        order = self._order.permutation(len(x))
+        xs, ys = np.empty((size, *x.shape[1:]), x.dtype), np.empty(size, y.dtype)
+        for i in range(0, len(x), size):
+            chosen = order[i:i + size]
+            n = len(chosen)
+            # mode="clip" gathers straight into the buffer; the indices are in range
+            yield (np.take(x, chosen, axis=0, out=xs[:n], mode="clip"),
+                   np.take(y, chosen, axis=0, out=ys[:n], mode="clip"))
+
+    def train_on_batch(self, x: Array, y: np.ndarray) -> dict[str, float]:
+        """One step on one batch; returns its loss and metrics before the step."""
+        x, y = self._check_data(x, y)
+        self._allocate(len(x))
+        return self._figures(*self._train(x, y), len(x))
+
+    def _train(self, x: Array, y: np.ndarray) -> tuple[float, int]:
+        assert self.optimizer is not None
+        result = self.gradients(x, y)
+        self.optimizer.step(self._grads)
+        return result
+
+    def gradients(self, x: Array, y: np.ndarray) -> tuple[float, int]:
+        """Fill `grads` for one batch; returns the summed loss and the number of correct guesses."""
+        logits = self._logits(x, training=True)
+        result = self.loss.forward(logits, y)
+        dy: Array | None = self.loss.backward(logits, y)
+        for layer in reversed(self.layers):
+            if dy is None:
+                break
+            dy = layer.backward(dy)
+        return result
+
+    def _logits(self, x: Array, training: bool) -> Array:
+        for layer in self.layers:
+            x = layer.forward(x, training)
+        return x
+
+    # Using the model --------------------------------------------------------------------------------
+
+    def evaluate(self, x: Array, y: np.ndarray) -> dict[str, float]:
+        """Mean loss and metrics, without dropout."""
+        return self._evaluate(*self._check_data(x, y))
+
+    def _evaluate(self, x: Array, y: np.ndarray) -> dict[str, float]:
+        loss, correct = 0.0, 0
+        self._allocate(min(EVALUATION_BATCH, len(x)))
+        for xb, yb in self._batches(x, y, EVALUATION_BATCH, shuffle=False):
+            batch_loss, batch_correct = self.loss.forward(self._logits(xb, training=False), yb)
+            loss, correct = loss + batch_loss, correct + batch_correct
+        return self._figures(loss, correct, len(x))
+
+    def predict(self, x: Array) -> Array:
+        """The model's output for each sample, a new array of shape (samples, *output_shape)."""
+        x = self._check_input(x)
+        self._allocate(min(EVALUATION_BATCH, max(1, len(x))))
+        result = np.empty((len(x), *self.output_shape), self.dtype)
+        for i in range(0, len(x), EVALUATION_BATCH):
+            part = result[i:i + EVALUATION_BATCH]
+            part[...] = self._logits(x[i:i + EVALUATION_BATCH], training=False)
+            self.head.forward(part)
+        return result
+
+    # Helpers ----------------------------------------------------------------------------------------
+
+    def _figures(self, loss: float, correct: float, samples: float) -> dict[str, float]:
+        return {"loss": loss / samples} | {name: correct / samples for name in self.metrics}
+
+    def _allocate(self, batch: int) -> None:
+        if batch > self._batch:
+            for i, layer in enumerate(self.layers):
+                layer.allocate(batch, self.dtype,
+                               needs_dx=any(below.params for below in self.layers[:i]))
+            self._batch = batch
+
+    def _check_input(self, x: Array) -> Array:
+        if not isinstance(x, np.ndarray) or x.dtype != self.dtype:
+            given = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
+            raise TypeError(f"x must be a {self.dtype} array, not {given}")
+        if x.shape[1:] != self.input_shape:
+            raise ValueError(f"x must have shape (samples, {', '.join(map(str, self.input_shape))})"
+                             f", not {x.shape}")
+        return x
+
+    def _check_data(self, x: Array, y: np.ndarray) -> tuple[Array, np.ndarray]:
+        if self.optimizer is None:
+            raise RuntimeError("compile the model first")
+        x, y = self._check_input(x), self.loss.check(y, self.output_shape[-1])
+        if len(x) != len(y) or not len(x):
+            raise ValueError(f"x has {len(x)} samples and y has {len(y)}; both must have the same "
+                             f"number, at least one")
+        return x, y
