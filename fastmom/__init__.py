@@ -3,12 +3,24 @@
 from importlib import import_module
 from types import ModuleType
 
+from fastmom.config import get_flush_subnormals, set_flush_subnormals, show_config
 from fastmom.optim import SGD, Optimizer
 from fastmom.threads import get_num_threads, num_threads, set_num_threads
 
 __version__ = "0.1.0"
 
-__all__ = ["SGD", "Optimizer", "data", "get_num_threads", "nn", "num_threads", "set_num_threads"]
+__all__ = [
+    "SGD",
+    "Optimizer",
+    "data",
+    "get_flush_subnormals",
+    "get_num_threads",
+    "nn",
+    "num_threads",
+    "set_flush_subnormals",
+    "set_num_threads",
+    "show_config",
+]
 
 
 def __getattr__(name: str) -> ModuleType:

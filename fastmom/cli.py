@@ -1,42 +1,70 @@
-"""The command line: ``fastmom train``."""
+"""The command line: ``fastmom train``. With FASTMOM_DEBUG set, an error shows its traceback."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import fastmom
 from fastmom import data, nn
-from fastmom.optim import OPTIMIZERS
+from fastmom.files import replacing
+from fastmom.optim import OPTIMIZERS, Optimizer
 
-OK, FAILED, INTERRUPTED = 0, 2, 130
+OK, FAILED, INTERRUPTED, BROKEN_PIPE = 0, 2, 130, 141
+
+# Hyper-parameters that are options, and what the command takes where the user says nothing and
+# the optimizer's own default is not meant.
+HYPER = ("lr", "momentum", "nesterov", "decay", "weight_decay")
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "sgd": {"lr": 0.01, "momentum": 0.9, "nesterov": True, "decay": 1e-6},
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, 2 for bad input, 130 after Ctrl-C."""
-    args = make_parser().parse_args(argv)
+    """Run one command and return the exit status.
+
+    It is 2 for bad input, 130 after Ctrl-C, and 141 once nobody reads the output.
+    """
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        return FAILED
     try:
-        return int(args.run(args))
-    except (OSError, ValueError, TypeError, ImportError) as error:
+        status = int(args.run(args))
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:     # the reader has gone, as in `fastmom train | head -1`
+        # Python flushes stdout once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except (OSError, ValueError, TypeError, ImportError, MemoryError, OverflowError) as error:
         if os.environ.get("FASTMOM_DEBUG"):
             raise
         print(f"fastmom {args.command}: error: {error}", file=sys.stderr)
         return FAILED
 
 
+# Options ------------------------------------------------------------------------------------------
+
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fastmom", description="Momentum optimizers for NumPy arrays at the speed of memory.",
         allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"fastmom {fastmom.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     add_train(commands)
     return parser
 
@@ -46,70 +74,112 @@ def add_train(commands: Any) -> None:
         "train", help="train a small network on handwritten digits", allow_abbrev=False,
         description="Train Flatten, Dense(ReLU), Dropout, Dense(softmax) on handwritten digits.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    positive = number(int, lambda n: n >= 1, "an integer >= 1")
     add = train.add_argument
     add("--data", default="auto", metavar="auto|mnist|digits|DIR",
         help="MNIST if it can be had, else the synthetic digits; one of them; or a directory of "
              "IDX files")
     add("--optimizer", default="sgd", choices=sorted(OPTIMIZERS))
-    add("--lr", type=float, default=0.01, help="learning rate")
-    add("--momentum", type=float, default=0.9, help="0 to 1; start low and raise it, 0.9 if unsure")
-    add("--nesterov", action=argparse.BooleanOptionalAction, default=True)
-    add("--decay", type=float, default=1e-6, help="time-based decay of lr per step")
-    add("--weight-decay", type=float, default=0.0, help="L2 penalty")
-    add("--epochs", type=int, default=5)
-    add("--batch-size", type=int, default=32)
-    add("--hidden", type=int, nargs="+", default=[128], metavar="UNITS",
+    not_given: dict[str, Any] = {"default": argparse.SUPPRESS}
+    add("--lr", type=float, help="learning rate (default: 0.01)", **not_given)
+    add("--momentum", type=float, **not_given,
+        help="0 to 1; start low and raise it, 0.9 if unsure (default: 0.9)")
+    add("--nesterov", action=argparse.BooleanOptionalAction, **not_given,
+        help="look ahead along the velocity (default: yes)")
+    add("--decay", type=float, **not_given,
+        help="time-based decay of lr per step (default: 1e-6)")
+    add("--weight-decay", type=float, help="L2 penalty (default: 0)", **not_given)
+    add("--epochs", type=positive, default=5, help="passes over the training data")
+    add("--batch-size", type=positive, default=32, help="samples per step")
+    add("--hidden", type=positive, nargs="+", default=[128], metavar="UNITS",
         help="units of each hidden layer")
-    add("--dropout", type=float, default=0.2, help="after each hidden layer")
-    add("--seed", type=int, default=0)
-    add("--threads", type=int, default=None, help="at most this many for the optimizer's kernels; "
-        "matrix products take one, so that any number gives the same weights")
+    add("--dropout", type=number(float, lambda x: 0 <= x < 1, "a number from 0 to below 1"),
+        default=0.2, help="share of units to drop after each hidden layer")
+    add("--seed", type=number(int, lambda n: n >= 0, "an integer >= 0"), default=0,
+        help="of the weights, the dropout and the order of the samples")
+    add("--threads", type=positive, default=None, help="at most this many for the optimizer's "
+        "kernels; matrix products take one, so that any number gives the same weights")
     add("--json", type=Path, default=None, metavar="FILE", help="write the figures to this file")
     train.set_defaults(run=train_command)
 
 
+def number(read: Callable[[str], Any], allowed: Callable[[Any], bool],
+           words: str) -> Callable[[str], Any]:
+    """An argparse type that says what is allowed."""
+    def convert(text: str) -> Any:
+        try:
+            value = read(text)
+        except ValueError:
+            value = math.nan
+        if not allowed(value):
+            raise argparse.ArgumentTypeError(f"must be {words}, not {text!r}")
+        return value
+    return convert
+
+
+# fastmom train ------------------------------------------------------------------------------------
+
 def train_command(args: argparse.Namespace) -> int:
     """Train, print a line per epoch, and write the figures if asked to."""
-    if args.json is not None and not args.json.parent.is_dir():
-        raise ValueError(f"--json: there is no directory {args.json.parent}")
-    fastmom.set_num_threads(args.threads)
-    model = make_model(args)
-    dataset = data.load(args.data)
-    print(dataset.reason)
-    print(f"{model.optimizer!r}, batch {args.batch_size}, {sum(p.size for p in model.params):,} "
-          f"parameters, {fastmom.get_num_threads()} threads")
-    record = Record(args, dataset.name)
-    status = OK
+    if args.json is not None:
+        check_target(args.json)
+    optimizer = make_optimizer(args)
     try:
-        with one_blas_thread():
+        dataset = data.load(args.data)
+    except data.DataError as error:
+        raise ValueError(f"--data {args.data}: {error}") from error
+    model = make_model(args, dataset.x_train.shape[1:])
+    model.compile(optimizer, metrics=["accuracy"])
+    record = Record(args, optimizer, dataset.name)
+    status = OK
+    with fastmom.num_threads(args.threads), one_blas_thread():
+        print(dataset.reason)
+        print(f"{optimizer!r}, batch {args.batch_size}, {sum(p.size for p in model.params):,} "
+              f"parameters, {fastmom.get_num_threads()} threads", flush=True)
+        try:
             model.fit(scale(dataset.x_train), dataset.y_train, batch_size=args.batch_size,
                       epochs=args.epochs, callbacks=[record, nn.Progress()],
                       validation_data=(scale(dataset.x_test), dataset.y_test))
-    except KeyboardInterrupt:
-        print(f"interrupted after {len(record.epochs)} of {args.epochs} epochs")
-        status = INTERRUPTED
+        except KeyboardInterrupt:
+            print(f"interrupted after {len(record.epochs)} of {args.epochs} epochs")
+            status = INTERRUPTED
     if record.epochs:
-        print(f"test accuracy {record.epochs[-1]['test_accuracy']:.2%} after {len(record.epochs)} "
-              f"epochs")
+        print(f"test accuracy {record.epochs[-1]['test_accuracy']:.2%} after epoch "
+              f"{len(record.epochs)}")
     if args.json is not None:
         record.write(args.json)
     return status
 
 
-def make_model(args: argparse.Namespace) -> nn.Sequential:
-    layers: list[nn.Layer] = [nn.Flatten(input_shape=(28, 28))]
+def check_target(path: Path) -> None:
+    """Raise early what would keep the figures from being written in the end."""
+    if not path.parent.is_dir():
+        raise ValueError(f"--json: there is no directory {path.parent}")
+    if path.exists() and not path.is_file():    # replacing a device would destroy it
+        raise ValueError(f"--json: {path} is there and is not a file")
+    if not os.access(path.parent, os.W_OK):
+        raise ValueError(f"--json: the directory {path.parent} cannot be written to")
+
+
+def make_optimizer(args: argparse.Namespace) -> Optimizer:
+    """With the options that were given; one the optimizer does not have is an error."""
+    given = {name: getattr(args, name) for name in HYPER if name in args}
+    cls: Any = OPTIMIZERS[args.optimizer]
+    optimizer: Optimizer = cls(**DEFAULTS.get(args.optimizer, {}) | given)
+    return optimizer
+
+
+def make_model(args: argparse.Namespace, image_shape: tuple[int, ...]) -> nn.Sequential:
+    layers: list[nn.Layer] = [nn.Flatten(input_shape=image_shape)]
     for units in args.hidden:
         layers += [nn.Dense(units, activation="relu"), nn.Dropout(args.dropout)]
-    model = nn.Sequential([*layers, nn.Dense(10, activation="softmax")], seed=args.seed)
-    model.compile(OPTIMIZERS[args.optimizer](
-        lr=args.lr, momentum=args.momentum, nesterov=args.nesterov, decay=args.decay,
-        weight_decay=args.weight_decay), metrics=["accuracy"])
-    return model
+    return nn.Sequential([*layers, nn.Dense(10, activation="softmax")], seed=args.seed)
 
 
-def scale(images: np.ndarray) -> np.ndarray:
-    """uint8 pixels as float32 from 0 to 1."""
-    return np.multiply(images, np.float32(1 / 255), dtype=np.float32)
+def scale(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Pixels as float32 from 0 to 1."""
+    scaled: NDArray[np.float32] = np.multiply(images, np.float32(1 / 255), dtype=np.float32)
+    return scaled
 
 
 def one_blas_thread() -> Any:
@@ -124,21 +194,18 @@ def one_blas_thread() -> Any:
 class Record(nn.Callback):
     """Collects the figures that --json writes."""
 
-    def __init__(self, args: argparse.Namespace, data_name: str) -> None:
+    def __init__(self, args: argparse.Namespace, optimizer: Optimizer, data_name: str) -> None:
         config = {k: v for k, v in vars(args).items() if k not in ("run", "command", "json")}
-        self.content: dict[str, Any] = {"data": data_name, "config": config, "epochs": []}
-        self.epochs: list[dict[str, float]] = self.content["epochs"]
+        config |= {name: getattr(optimizer, name) for name in HYPER if hasattr(optimizer, name)}
+        self.epochs: list[dict[str, float | None]] = []
+        self.content = {"data": data_name, "config": config, "epochs": self.epochs}
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        # `fit` calls its held-out set validation; here it is the test set
-        renamed = {name.replace("val_", "test_"): value for name, value in logs.items()}
-        self.epochs.append(renamed)
+        # `fit` calls its held-out set validation; here it is the test set. JSON has no NaN.
+        self.epochs.append({name.replace("val_", "test_"): value if math.isfinite(value) else None
+                            for name, value in logs.items()})
 
     def write(self, path: Path) -> None:
         """All or nothing: a reader never sees half a file."""
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
+        with replacing(path) as partial:
             partial.write_text(json.dumps(self.content, indent=1) + "\n")
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .dataset import Dataset, load
-from .digits import load_digits
-from .errors import DataError, DownloadError
-from .mnist import load_mnist
+from fastmom.data.dataset import Dataset, load
+from fastmom.data.digits import load_digits
+from fastmom.data.errors import DataError, DownloadError
+from fastmom.data.mnist import load_mnist
 
 __all__ = ["DataError", "Dataset", "DownloadError", "load", "load_digits", "load_mnist"]

@@ -1,12 +1,9 @@
-"""Where downloaded and generated data is kept, and how it is written there."""
+"""Where downloaded and generated data is kept."""
 
 from __future__ import annotations
 
 import os
-import secrets
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -44,19 +41,3 @@ def _home() -> Path:
         return Path.home()
     except RuntimeError as error:
         raise OSError("no home directory for the cache; set FASTMOM_CACHE") from error
-
-
-@contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """Give a path to write to, which becomes *target* only if the block succeeds.
-
-    The path is new and beside *target*, so that the replacement is atomic and two processes
-    writing the same target do not meet. It keeps *target*'s suffix.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{secrets.token_hex(8)}-{target.name}")
-    try:
-        yield temporary
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)

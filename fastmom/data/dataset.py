@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from .digits import load_digits
-from .errors import DataError, DownloadError
-from .idx import Bytes, Split, load_idx_directory
-from .mnist import find_mnist
+from fastmom.data.digits import load_digits
+from fastmom.data.errors import DataError, DownloadError
+from fastmom.data.idx import Bytes, Split, load_idx_directory
+from fastmom.data.mnist import find_mnist
 
 
 class Dataset(NamedTuple):

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .cache import cache_dir, replacing
-from .idx import Bytes, Split
-from .render import SIZE, draw
+from fastmom.data.cache import cache_dir
+from fastmom.data.idx import Bytes, Split
+from fastmom.data.render import SIZE, draw
+from fastmom.files import replacing
 
 VERSION = 1  # of the pixels: raise it with any change to them, so that no cached file is outdated
 _BATCH = 1000  # images drawn at once: bounds the memory, and is part of what a seed means

@@ -20,7 +20,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import DataError
+from fastmom.data.errors import DataError
 
 Bytes: TypeAlias = NDArray[np.uint8]
 #: ``(x_train, y_train), (x_test, y_test)``

@@ -10,9 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .cache import cache_dir, replacing
-from .errors import DataError, DownloadError
-from .idx import FILES, Bytes, Split, check_split, load_idx_directory, read_idx
+from fastmom.data.cache import cache_dir
+from fastmom.data.errors import DataError, DownloadError
+from fastmom.data.idx import FILES, Bytes, Split, check_split, load_idx_directory, read_idx
+from fastmom.files import replacing
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",

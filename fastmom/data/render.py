@@ -7,8 +7,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .idx import Bytes
-from .strokes import DIGITS, sample
+from fastmom.data.idx import Bytes
+from fastmom.data.strokes import DIGITS, sample
 
 Reals: TypeAlias = NDArray[np.float64]
 

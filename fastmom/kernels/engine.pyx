@@ -16,7 +16,7 @@ import numpy as np
 
 from fastmom.kernels.arrays cimport Slot, bind_slot, check_array, same_shape, unchanged
 from fastmom.kernels.rules cimport MAX_ARRAYS, MAX_STATE
-from fastmom.kernels.sweep cimport (CHUNK, GRADIENT, SQUARE_SUMS, UPDATE, Chunk, Plan, Row,
+from fastmom.kernels.sweep cimport (CHUNK, GRADIENT, LINE, SQUARE_SUMS, UPDATE, Chunk, Plan, Row,
                                     Tensor, sweep, table)
 from fastmom.kernels.system cimport flushing
 
@@ -60,7 +60,6 @@ cdef class Engine:
         if self.plan.n_arrays > MAX_ARRAYS:
             raise ValueError(f"a rule owns at most {MAX_STATE} state buffers")
         for i in range(n):
-            check_array(params[i], "params", i, True)
             chunks += (params[i].size + CHUNK - 1) // CHUNK
         self.plan.n_chunks = chunks
         self.slots = <Slot*>calloc(max(1, n * MAX_ARRAYS), sizeof(Slot))
@@ -119,6 +118,8 @@ cdef class Engine:
                 if j != GRADIENT:
                     bind_slot(&self.slots[i * MAX_ARRAYS + j], array, True)
                     self.plan.tensors[i].data[j] = self.slots[i * MAX_ARRAYS + j].data
+            self.plan.tensors[i].lead = ((LINE - <size_t>self.plan.tensors[i].data[0] % LINE) % LINE
+                                         // self.params[i].itemsize)
         return 0
 
     cdef int _bind_gradient(self, Py_ssize_t i, object grad) except -1:
@@ -218,8 +219,12 @@ cdef class Engine:
         cdef Py_ssize_t i
         cdef Tensor* t
         cdef bint finite = True
-        if (isfinite(self.clip_norm) or isfinite(self.clip_norm_per_tensor)
-                or self.nonfinite != "ignore"):
+        cdef bint needs_norms = (isfinite(self.clip_norm) or isfinite(self.clip_norm_per_tensor)
+                                 or self.nonfinite != "ignore")
+        if not needs_norms and self.scale == 1 and not isfinite(self.clip_value):
+            self.plan.prepare = False
+            return True
+        if needs_norms:
             sweep(&self.plan, SQUARE_SUMS, self._work, self.parts)
             self._norms()
             if not isfinite(self.norm):

@@ -8,6 +8,8 @@ from importlib.util import find_spec
 
 from fastmom.kernels import sweep, system
 
+BUILDS = ("baseline", "avx2", "avx512")      # as in setup.py
+
 _in_use = ""
 
 

@@ -2,6 +2,10 @@
 #ifndef FASTMOM_PLATFORM_H
 #define FASTMOM_PLATFORM_H
 
+#if defined(__linux__) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE /* dladdr */
+#endif
+
 #ifdef _OPENMP
 #include <omp.h>
 #define FM_OPENMP _OPENMP
@@ -10,6 +14,18 @@
 static inline int omp_get_max_threads(void) { return 1; }
 static inline int omp_get_num_procs(void) { return 1; }
 static inline int omp_get_thread_limit(void) { return 1; }
+static inline double omp_get_wtime(void) { return 0; }
+#endif
+
+/* Path of the OpenMP runtime in use, or "". */
+#if FM_OPENMP && !defined(_WIN32)
+#include <dlfcn.h>
+static inline const char *fm_openmp_library(void) {
+    Dl_info info;
+    return dladdr((void *)omp_get_max_threads, &info) && info.dli_fname ? info.dli_fname : "";
+}
+#else
+static inline const char *fm_openmp_library(void) { return ""; }
 #endif
 
 /* Flush-to-zero and denormals-are-zero for the calling thread; returns the mode to restore. */

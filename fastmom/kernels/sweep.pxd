@@ -4,6 +4,7 @@ from fastmom.kernels.rules cimport MAX_ARRAYS, MAX_COEFFICIENTS, Table
 
 cdef enum:
     CHUNK = 4096            # elements: one chunk's arrays fit in the first-level cache
+    LINE = 64               # bytes of a cache line
     GRADIENT = 1            # place of the gradient among a tensor's arrays
 
 cdef enum Stage:
@@ -13,6 +14,7 @@ cdef enum Stage:
 cdef struct Tensor:
     Py_ssize_t size
     Py_ssize_t first        # of its chunks
+    Py_ssize_t lead         # elements before its first whole cache line
     int row                 # which of the plan's rows applies
     bint is64
     double scale            # what its gradient is multiplied with
@@ -29,6 +31,11 @@ cdef struct Row:            # a rule with its coefficients
     int rule
     double c[MAX_COEFFICIENTS]
 
+cdef struct Pace:           # how teams have fared, to leave them where they do not pay
+    double serial           # seconds per element on one thread, the least seen
+    int wait                # sweeps to take serially before the next try
+    int penalty             # how long to wait after the next failure
+
 cdef struct Plan:
     Tensor* tensors
     Chunk* chunks
@@ -40,8 +47,10 @@ cdef struct Plan:
     Py_ssize_t n_elements
     int n_arrays
     bint flush
+    bint backward           # direction of the coming sweep
+    Pace pace[2]            # by stage
     bint prepare            # gradients are scaled or clipped on their way into the rule
     double limit            # for their values
 
 cdef const Table* table() noexcept
-cdef int sweep(const Plan* plan, Stage stage, Py_ssize_t work, int parts) except -1
+cdef int sweep(Plan* plan, Stage stage, Py_ssize_t work, int parts) except -1

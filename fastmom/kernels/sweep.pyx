@@ -14,7 +14,10 @@ from fastmom.kernels.rules cimport MAX_ARRAYS, Table
 from fastmom.kernels.system cimport fm_float_mode, fm_flush_begin, fm_flush_end, team_size
 
 cdef enum:
-    SERIAL_BELOW = 262144   # elements: below this, waking a team costs more than it saves
+    SERIAL_BELOW = 32768    # elements: below this, waking a team costs more than it saves
+
+cdef extern from "platform.h" nogil:
+    double omp_get_wtime()
 
 cdef const Table* _table = NULL
 
@@ -29,43 +32,80 @@ cdef const Table* table() noexcept:
     return _table
 
 
-cdef int sweep(const Plan* plan, Stage stage, Py_ssize_t work, int parts) except -1:
-    """Pass over all chunks with `parts` threads (0: as many as pay for `work` elements)."""
+cdef int sweep(Plan* plan, Stage stage, Py_ssize_t work, int parts) except -1:
+    """Pass over all chunks with `parts` threads (0: as many as pay for `work` elements).
+
+    Every sweep runs against the direction of the one before: what that touched last, and the cache
+    still holds, comes first.
+    """
+    cdef Pace* pace = &plan.pace[<int>stage]
+    cdef bint free = parts == 0
+    cdef double start
     cdef int part
-    if parts == 0:
+    plan.backward = not plan.backward
+    if free:
         parts = 1 if work < SERIAL_BELOW else team_size()
-    if parts > 1:
-        for part in prange(parts, num_threads=parts, schedule="static", nogil=True):
-            share(plan, stage, part, parts)
-    elif work < SERIAL_BELOW:       # shorter than handing over the GIL
+    if parts == 1 and work < SERIAL_BELOW:      # shorter than handing over the GIL
         share(plan, stage, 0, 1)
-    else:
-        with nogil:
+        return 0
+    with nogil:
+        if free and parts > 1 and not worth_a_team(pace):
+            parts = 1
+        start = omp_get_wtime()
+        if parts == 1:
             share(plan, stage, 0, 1)
+        else:
+            for part in prange(parts, num_threads=parts, schedule="static"):
+                share(plan, stage, part, parts)
+        note_pace(pace, (omp_get_wtime() - start) / work, parts)
     return 0
+
+
+# A team waits for its last thread. Where another program, or another library's spinning threads,
+# keep a core busy, that takes a time slice of the operating system, a hundred times a small step.
+# So the engine compares: after a team that was slower than one thread it goes on serially, twice as
+# long after each failure. Results do not depend on it.
+
+cdef bint worth_a_team(Pace* pace) noexcept nogil:
+    if pace.serial == 0:                        # unknown as yet
+        return False
+    if pace.wait > 0:
+        pace.wait -= 1
+        return False
+    return True
+
+
+cdef void note_pace(Pace* pace, double seconds, int parts) noexcept nogil:
+    if parts == 1:
+        pace.serial = seconds if pace.serial == 0 else min(pace.serial, seconds)
+    elif seconds > pace.serial:
+        pace.penalty = min(max(2 * pace.penalty, 4), 1024)
+        pace.wait = pace.penalty
+    else:
+        pace.penalty = pace.penalty // 2
 
 
 cdef void share(const Plan* plan, Stage stage, int part, int parts) noexcept nogil:
     """One thread's run of chunks, with subnormals flushed and the caller's mode restored."""
-    cdef double scratch[CHUNK]
+    cdef double scratch[CHUNK + LINE]
     cdef fm_float_mode mode = 0
-    cdef const Chunk* chunk
+    cdef Py_ssize_t low = first_chunk(plan, plan.n_elements * part // parts)
+    cdef Py_ssize_t high = first_chunk(plan, plan.n_elements * (part + 1) // parts)
+    cdef Py_ssize_t i, k
     cdef const Tensor* t
-    cdef Py_ssize_t k
     if plan.flush:
         mode = fm_flush_begin()
-    for k in range(first_chunk(plan, plan.n_elements * part // parts),
-                   first_chunk(plan, plan.n_elements * (part + 1) // parts)):
-        chunk = &plan.chunks[k]
-        t = &plan.tensors[chunk.tensor]
+    for i in range(high - low):
+        k = high - 1 - i if plan.backward else low + i
+        t = &plan.tensors[plan.chunks[k].tensor]
         if t.data[GRADIENT] == NULL:
             continue
         if stage == SQUARE_SUMS:
-            plan.partial[k] = square_sum(plan, t, chunk)
+            plan.partial[k] = square_sum(plan, t, &plan.chunks[k])
         elif t.is64:
-            update[double](plan, t, chunk, scratch)
+            update[double](plan, t, &plan.chunks[k], scratch)
         else:
-            update[float](plan, t, chunk, <float*>scratch)
+            update[float](plan, t, &plan.chunks[k], <float*>scratch)
     if plan.flush:
         fm_flush_end(mode)
 
@@ -89,20 +129,25 @@ cdef inline void update(const Plan* plan, const Tensor* t, const Chunk* chunk,
     cdef double c[2]
     cdef const double* coefficients = plan.rows[t.row].c
     cdef int rule = plan.rows[t.row].rule, j
+    # All but the first chunk start on a cache line. Unlike sums, updates may be cut anywhere.
+    cdef Py_ssize_t start = chunk.offset + t.lead if chunk.offset else 0
+    cdef Py_ssize_t size = min(chunk.offset + CHUNK + t.lead, t.size) - start
+    if size <= 0:
+        return
     for j in range(plan.n_arrays):
-        a[j] = <cython.floating*>t.data[j] + chunk.offset
+        a[j] = <cython.floating*>t.data[j] + start
     if plan.prepare:        # into a scratch buffer that stays in the cache
         h[0], h[1] = scratch, a[GRADIENT]
         c[0], c[1] = t.scale, plan.limit
         if cython.floating is float:
-            plan.table.prepare.f32(h, chunk.size, c)
+            plan.table.prepare.f32(h, size, c)
         else:
-            plan.table.prepare.f64(h, chunk.size, c)
+            plan.table.prepare.f64(h, size, c)
         a[GRADIENT] = scratch
     if cython.floating is float:
-        plan.table.update[rule].f32(a, chunk.size, coefficients)
+        plan.table.update[rule].f32(a, size, coefficients)
     else:
-        plan.table.update[rule].f64(a, chunk.size, coefficients)
+        plan.table.update[rule].f64(a, size, coefficients)
 
 
 cdef inline double square_sum(const Plan* plan, const Tensor* t, const Chunk* chunk) noexcept nogil:

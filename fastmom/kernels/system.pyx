@@ -7,6 +7,7 @@ from fastmom.kernels.quota import cpu_quota
 cdef extern from "platform.h" nogil:
     const int FM_OPENMP
     const char* FM_FLUSH
+    const char* fm_openmp_library()
     int omp_get_max_threads()
     int omp_get_num_procs()
     int omp_get_thread_limit()
@@ -26,6 +27,7 @@ cdef bint _forked = False
 cdef bint _flush = True
 
 openmp = FM_OPENMP
+openmp_library = fm_openmp_library().decode()
 flush_register = FM_FLUSH.decode()
 
 

@@ -1,4 +1,4 @@
-"""What may watch a training run."""
+"""What watches a training run, and what is left of one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,25 @@ import sys
 from typing import Any, TextIO
 
 
+def figures_line(logs: dict[str, float]) -> str:
+    return "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in logs.items())
+
+
+class History:
+    """The figures of each epoch: ``history[name]`` is a list over the epochs."""
+
+    def __init__(self) -> None:
+        self.epoch: list[int] = []
+        self.history: dict[str, list[float]] = {}
+
+    def append(self, epoch: int, logs: dict[str, float]) -> None:
+        self.epoch.append(epoch)
+        for name, value in logs.items():
+            self.history.setdefault(name, []).append(value)
+
+
 class Callback:
-    """Base: override what you need. `logs` holds the figures so far by name."""
+    """Base: override what you need. `logs` holds the epoch's figures so far by name."""
 
     def on_epoch_begin(self, epoch: int, epochs: int, steps: int) -> None:
         pass
@@ -45,8 +62,7 @@ class Progress(Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         self._close()
-        figures = "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in logs.items()
-                            if name != "seconds")
+        figures = figures_line({k: v for k, v in logs.items() if k != "seconds"})
         width = len(str(self.epochs))
         print(f"epoch {epoch + 1:{width}}/{self.epochs}  {figures}  {logs['seconds']:.2f} s",
               file=self.stream, flush=True)

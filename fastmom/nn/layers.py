@@ -37,14 +37,17 @@ class Layer:
     """
 
     def __init__(self, input_shape: Sequence[int] | None = None) -> None:
+        if input_shape is not None and not (isinstance(input_shape, Sequence) and input_shape):
+            raise TypeError(f"input_shape must be a sequence of integers >= 1, not {input_shape!r}")
         self.input_shape: Shape | None = None
         if input_shape is not None:
             self.input_shape = tuple(positive_int("input_shape", n) for n in input_shape)
         self.params: list[Array] = []
         self.grads: list[Array] = []
+        self.in_use = False     # by a model: layers own their parameters and cannot be shared
 
     def build(self, input_shape: Shape, dtype: np.dtype[Any], rng: np.random.Generator) -> Shape:
-        """Create the parameters for this input shape (without the batch) and return the output's."""
+        """Create the parameters for samples of this shape and return the output's shape."""
         return input_shape
 
     def allocate(self, batch: int, dtype: np.dtype[Any], needs_dx: bool) -> None:
@@ -112,7 +115,9 @@ class Dense(Layer):
         self.dx = np.empty((batch, len(self.kernel)), dtype) if needs_dx else None
 
     def forward(self, x: Array, training: bool) -> Array:
-        self.x, y = x, self.y[:len(x)]
+        if training:    # else the caller's array would be kept alive for nothing
+            self.x = x
+        y = self.y[:len(x)]
         np.matmul(x, self.kernel, out=y)
         y += self.bias
         self.activation.forward(y)
@@ -153,18 +158,18 @@ class Dropout(Layer):
         return input_shape
 
     def allocate(self, batch: int, dtype: np.dtype[Any], needs_dx: bool) -> None:
-        self.random = np.empty((batch, *self.shape), dtype)
-        self.mask = np.empty_like(self.random)      # 0 or 1 / (1 - rate)
-        self.y = np.empty_like(self.random)
+        self.buffer = np.empty((batch, *self.shape), dtype)
+        self.y = np.empty_like(self.buffer)
 
     def forward(self, x: Array, training: bool) -> Array:
+        self.mask: Array | None = None
         if not training or self.rate == 0:
             return x
-        n = len(x)
-        self.rng.random(out=self.random[:n], dtype=self.random.dtype)
-        np.multiply(self.random[:n] >= self.rate, 1 / (1 - self.rate), out=self.mask[:n],
-                    casting="same_kind")
-        return np.multiply(x, self.mask[:n], out=self.y[:n])
+        self.mask = mask = self.buffer[:len(x)]
+        self.rng.random(out=mask, dtype=mask.dtype)
+        np.greater_equal(mask, self.rate, out=mask)
+        mask *= 1 / (1 - self.rate)
+        return np.multiply(x, mask, out=self.y[:len(x)])
 
     def backward(self, dy: Array) -> Array:
-        return dy if self.rate == 0 else np.multiply(dy, self.mask[:len(dy)], out=dy)
+        return dy if self.mask is None else np.multiply(dy, self.mask, out=dy)

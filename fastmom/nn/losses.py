@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastmom.optim.base import Array
+
+Labels: TypeAlias = NDArray[np.integer[Any]]
 
 
 class SparseCategoricalCrossentropy:
@@ -17,18 +20,19 @@ class SparseCategoricalCrossentropy:
 
     name = "sparse_categorical_crossentropy"
 
-    def check(self, y: Any, classes: int) -> np.ndarray:
+    def check(self, y: Any, classes: int) -> Labels:
         """Return the labels if they are whole numbers from 0 to ``classes - 1``, else raise."""
-        y = np.asarray(y)
+        y = np.asarray(y, order="C")
         if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
             raise ValueError(f"y must be one integer label per sample, not {y.dtype} of shape "
                              f"{y.shape}")
-        if y.size and not (0 <= y.min() and y.max() < classes):
+        if y.size and not (y.min() >= 0 and y.max() < classes):
             raise ValueError(f"y has label {y.min() if y.min() < 0 else y.max()}, expected 0 to "
                              f"{classes - 1}, one per output of the model")
-        return y
+        labels: Labels = y
+        return labels
 
-    def forward(self, logits: Array, y: np.ndarray) -> tuple[float, int]:
+    def forward(self, logits: Array, y: Labels) -> tuple[float, int]:
         """Replace the logits by probabilities; return the summed loss and the correct guesses."""
         rows = np.arange(len(y))
         correct = int(np.count_nonzero(logits.argmax(axis=-1) == y))
@@ -39,7 +43,7 @@ class SparseCategoricalCrossentropy:
         logits /= total
         return float(np.sum(np.log(total[:, 0].astype(np.float64)) - own)), correct
 
-    def backward(self, probabilities: Array, y: np.ndarray) -> Array:
+    def backward(self, probabilities: Array, y: Labels) -> Array:
         """Replace the probabilities by the gradient of the mean loss by the logits."""
         probabilities[np.arange(len(y)), y] -= 1
         probabilities /= len(y)

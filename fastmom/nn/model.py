@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastmom.nn.activations import Activation, Softmax
-from fastmom.nn.callbacks import Callback
+from fastmom.nn.batches import batches
+from fastmom.nn.callbacks import Callback, History, figures_line
 from fastmom.nn.layers import Dense, Layer, positive_int
-from fastmom.nn.losses import LOSSES
+from fastmom.nn.losses import LOSSES, Labels
 from fastmom.optim import OPTIMIZERS, Optimizer
 from fastmom.optim.base import Array
 from fastmom.optim.hyper import reject_unknown
 
 EVALUATION_BATCH = 1024
-
-
-class History:
-    """The figures of each epoch: ``history[name]`` is a list over the epochs."""
-
-    def __init__(self) -> None:
-        self.epoch: list[int] = []
-        self.history: dict[str, list[float]] = {}
-
-    def append(self, epoch: int, logs: dict[str, float]) -> None:
-        self.epoch.append(epoch)
-        for name, value in logs.items():
-            self.history.setdefault(name, []).append(value)
 
 
 class Sequential:
@@ -38,7 +26,8 @@ class Sequential:
     Parameters
     ----------
     layers : iterable of Layer
-        The first one has an `input_shape`. The last one ends in softmax.
+        The first one has an `input_shape`. To train, the last one ends in softmax. A layer
+        belongs to one model, in one place.
     seed : int, default 0
         Of the initial weights, the dropout masks and the order of the samples. The same seed gives
         the same weights, bit for bit, on the same machine.
@@ -60,10 +49,15 @@ class Sequential:
     """
 
     def __init__(self, layers: Iterable[Layer], *, seed: int = 0, dtype: str = "float32") -> None:
+        if not isinstance(layers, Iterable):
+            raise TypeError(f"layers must be a list of layers, not {type(layers).__name__}")
         self.layers = list(layers)
         for i, layer in enumerate(self.layers):
             if not isinstance(layer, Layer):
                 raise TypeError(f"layers[{i}] must be a layer, not {type(layer).__name__}")
+            if layer.in_use or layer in self.layers[:i]:
+                raise ValueError(f"layers[{i}] is in use already; make a new {type(layer).__name__}"
+                                 f" for each place")
         if not self.layers or self.layers[0].input_shape is None:
             raise ValueError("layers must start with one that has an input_shape")
         if dtype not in ("float32", "float64"):
@@ -74,9 +68,14 @@ class Sequential:
         self.input_shape = self.layers[0].input_shape
         weights, self._order = np.random.default_rng(seed).spawn(2)
         shape = self.input_shape
-        for layer in self.layers:
+        for i, layer in enumerate(self.layers):
+            if layer.input_shape not in (None, shape):
+                raise ValueError(f"layers[{i}] has input_shape {layer.input_shape}, but the layer "
+                                 f"before it gives {shape}")
             shape = layer.build(shape, self.dtype, weights)
         self.output_shape = shape
+        for layer in self.layers:
+            layer.in_use = True
         # Losses work on logits, so the last activation is left to them, and to `predict`.
         self.head = Activation()
         if isinstance(self.layers[-1], Dense):
@@ -103,11 +102,15 @@ class Sequential:
         ----------
         optimizer : Optimizer or str
             An optimizer without params, which is bound to this model's, or its name.
-        loss : str
+        loss : {"sparse_categorical_crossentropy"}
         metrics : list of str, optional
             ``["accuracy"]``, or nothing.
         **hyper
             Hyper-parameters for an optimizer given by name, e.g. ``momentum=0.9``.
+
+        Notes
+        -----
+        A model can be compiled again, with another optimizer; it keeps its weights.
         """
         if isinstance(optimizer, str):
             if optimizer.lower() not in OPTIMIZERS:
@@ -119,22 +122,25 @@ class Sequential:
         else:
             reject_unknown("compile with an Optimizer object", hyper,
                            {"optimizer", "loss", "metrics"})
-        if loss not in LOSSES:
+        if not isinstance(loss, str) or loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(map(repr, LOSSES))}, not {loss!r}")
-        for metric in metrics or []:
+        metrics = [] if metrics is None else metrics
+        if not isinstance(metrics, (list, tuple)):
+            raise TypeError(f"metrics must be a list of names or None, not {metrics!r}")
+        for metric in metrics:
             if metric not in ("accuracy", "acc"):
                 raise ValueError(f"metrics may hold 'accuracy' or 'acc', not {metric!r}")
         if not isinstance(self.head, Softmax):
             raise ValueError(f"loss {loss!r} needs a last layer with activation='softmax'")
         optimizer.bind(self.params)
         self.optimizer, self.loss = optimizer, LOSSES[loss]()
-        self.metrics = list(metrics or [])
+        self.metrics = list(metrics)
         self._grads = self.grads
 
-    # Training ---------------------------------------------------------------------------------------
+    # Training -------------------------------------------------------------------------------------
 
-    def fit(self, x: Array, y: np.ndarray, *, batch_size: int = 32, epochs: int = 1,
-            validation_data: tuple[Array, np.ndarray] | None = None, shuffle: bool = True,
+    def fit(self, x: Array, y: Labels, *, batch_size: int = 32, epochs: int = 1,
+            validation_data: tuple[Array, Labels] | None = None, shuffle: bool = True,
             callbacks: Sequence[Callback] = ()) -> History:
         """Train for some epochs.
 
@@ -159,9 +165,12 @@ class Sequential:
         batch_size, epochs = positive_int("batch_size", batch_size), positive_int("epochs", epochs)
         if not isinstance(shuffle, bool):
             raise TypeError(f"shuffle must be True or False, not {shuffle!r}")
+        if not (isinstance(callbacks, Sequence)
+                and all(isinstance(callback, Callback) for callback in callbacks)):
+            raise TypeError(f"callbacks must be a list of Callback objects, not {callbacks!r}")
         x, y = self._check_data(x, y)
         if validation_data is not None:
-            validation_data = self._check_data(*validation_data)
+            validation_data = self._check_held_out(validation_data)
         batch_size = min(batch_size, len(x))
         history = History()
         try:
@@ -179,46 +188,28 @@ class Sequential:
                 callback.on_train_end()
         return history
 
-    def _epoch(self, x: Array, y: np.ndarray, batch_size: int, shuffle: bool,
+    def _epoch(self, x: Array, y: Labels, batch_size: int, shuffle: bool,
                callbacks: Sequence[Callback]) -> dict[str, float]:
         self._allocate(batch_size)
         start = time.perf_counter()
+        order = self._order.permutation(len(x)) if shuffle else None
         loss = correct = seen = 0.0
-        for step, (xb, yb) in enumerate(self._batches(x, y, batch_size, shuffle)):
+        for step, (xb, yb) in enumerate(batches(x, y, batch_size, order)):
             batch_loss, batch_correct = self._train(xb, yb)
             loss, correct, seen = loss + batch_loss, correct + batch_correct, seen + len(yb)
             for callback in callbacks:
-                callback.on_batch_end(step, {})
+                callback.on_batch_end(step, self._figures(loss, correct, seen))
         return self._figures(loss, correct, seen) | {"seconds": time.perf_counter() - start}
 
-    def _batches(self, x: Array, y: np.ndarray, size: int,
-                 shuffle: bool) -> Iterator[tuple[Array, np.ndarray]]:
-        if not shuffle:
-            yield from ((x[i:i + size], y[i:i + size]) for i in range(0, len(x), size))
-            return
-        order = self._order.permutation(len(x))
-        xs, ys = np.empty((size, *x.shape[1:]), x.dtype), np.empty(size, y.dtype)
-        for i in range(0, len(x), size):
-            chosen = order[i:i + size]
-            n = len(chosen)
-            # mode="clip" gathers straight into the buffer; the indices are in range
-            yield (np.take(x, chosen, axis=0, out=xs[:n], mode="clip"),
-                   np.take(y, chosen, axis=0, out=ys[:n], mode="clip"))
-
-    def train_on_batch(self, x: Array, y: np.ndarray) -> dict[str, float]:
+    def train_on_batch(self, x: Array, y: Labels) -> dict[str, float]:
         """One step on one batch; returns its loss and metrics before the step."""
         x, y = self._check_data(x, y)
         self._allocate(len(x))
         return self._figures(*self._train(x, y), len(x))
 
-    def _train(self, x: Array, y: np.ndarray) -> tuple[float, int]:
+    def _train(self, x: Array, y: Labels) -> tuple[float, int]:
+        """One step; returns the summed loss and the number of correct guesses before it."""
         assert self.optimizer is not None
-        result = self.gradients(x, y)
-        self.optimizer.step(self._grads)
-        return result
-
-    def gradients(self, x: Array, y: np.ndarray) -> tuple[float, int]:
-        """Fill `grads` for one batch; returns the summed loss and the number of correct guesses."""
         logits = self._logits(x, training=True)
         result = self.loss.forward(logits, y)
         dy: Array | None = self.loss.backward(logits, y)
@@ -226,6 +217,7 @@ class Sequential:
             if dy is None:
                 break
             dy = layer.backward(dy)
+        self.optimizer.step(self._grads)
         return result
 
     def _logits(self, x: Array, training: bool) -> Array:
@@ -233,16 +225,21 @@ class Sequential:
             x = layer.forward(x, training)
         return x
 
-    # Using the model --------------------------------------------------------------------------------
+    # Using the model ------------------------------------------------------------------------------
 
-    def evaluate(self, x: Array, y: np.ndarray) -> dict[str, float]:
-        """Mean loss and metrics, without dropout."""
-        return self._evaluate(*self._check_data(x, y))
+    def evaluate(self, x: Array, y: Labels, *, verbose: int = 0) -> dict[str, float]:
+        """Mean loss and metrics, without dropout; with ``verbose=2`` also printed on one line."""
+        if verbose not in (0, 2):
+            raise ValueError(f"verbose must be 0 (silent) or 2 (one line), not {verbose!r}")
+        figures = self._evaluate(*self._check_data(x, y))
+        if verbose:
+            print(figures_line(figures))
+        return figures
 
-    def _evaluate(self, x: Array, y: np.ndarray) -> dict[str, float]:
+    def _evaluate(self, x: Array, y: Labels) -> dict[str, float]:
         loss, correct = 0.0, 0
         self._allocate(min(EVALUATION_BATCH, len(x)))
-        for xb, yb in self._batches(x, y, EVALUATION_BATCH, shuffle=False):
+        for xb, yb in batches(x, y, EVALUATION_BATCH):
             batch_loss, batch_correct = self.loss.forward(self._logits(xb, training=False), yb)
             loss, correct = loss + batch_loss, correct + batch_correct
         return self._figures(loss, correct, len(x))
@@ -258,10 +255,10 @@ class Sequential:
             self.head.forward(part)
         return result
 
-    # Helpers ----------------------------------------------------------------------------------------
+    # Helpers --------------------------------------------------------------------------------------
 
     def _figures(self, loss: float, correct: float, samples: float) -> dict[str, float]:
-        return {"loss": loss / samples} | {name: correct / samples for name in self.metrics}
+        return {"loss": loss / samples} | dict.fromkeys(self.metrics, correct / samples)
 
     def _allocate(self, batch: int) -> None:
         if batch > self._batch:
@@ -270,16 +267,18 @@ class Sequential:
                                needs_dx=any(below.params for below in self.layers[:i]))
             self._batch = batch
 
-    def _check_input(self, x: Array) -> Array:
+    def _check_input(self, x: Any) -> Array:
         if not isinstance(x, np.ndarray) or x.dtype != self.dtype:
             given = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
             raise TypeError(f"x must be a {self.dtype} array, not {given}")
         if x.shape[1:] != self.input_shape:
             raise ValueError(f"x must have shape (samples, {', '.join(map(str, self.input_shape))})"
                              f", not {x.shape}")
-        return x
+        if not np.isfinite([x.min(initial=0), x.max(initial=0)]).all():
+            raise ValueError("x has a NaN or an infinity; all values must be finite")
+        return np.asarray(x, order="C")     # batches are gathered from contiguous arrays
 
-    def _check_data(self, x: Array, y: np.ndarray) -> tuple[Array, np.ndarray]:
+    def _check_data(self, x: Array, y: Labels) -> tuple[Array, Labels]:
         if self.optimizer is None:
             raise RuntimeError("compile the model first")
         x, y = self._check_input(x), self.loss.check(y, self.output_shape[-1])
@@ -287,3 +286,11 @@ class Sequential:
             raise ValueError(f"x has {len(x)} samples and y has {len(y)}; both must have the same "
                              f"number, at least one")
         return x, y
+
+    def _check_held_out(self, pair: Any) -> tuple[Array, Labels]:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError(f"validation_data must be a tuple (x, y), not {type(pair).__name__}")
+        try:
+            return self._check_data(*pair)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"validation_data: {error}") from None

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastmom.kernels import Engine
+from fastmom.kernels.arrays import check_array
 from fastmom.optim.hyper import Choice, Flag, Hyper, Number, Values, reject_unknown, shared
 
 Array: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
@@ -75,7 +76,8 @@ class Optimizer:
         cls._group_hypers = {n: h for n, h in hypers.items() if not h.shared}
         cls._shared_hypers = {n: h for n, h in hypers.items() if h.shared}
 
-    def __init__(self, params: Params | None, hyper: dict[str, Any], common: Mapping[str, Any]) -> None:
+    def __init__(self, params: Params | None, hyper: dict[str, Any],
+                 common: Mapping[str, Any]) -> None:
         reject_unknown(type(self).__name__, common,
                        {*self._group_hypers, *self._shared_hypers, "params"})
         self._engine: Engine | None = None
@@ -104,10 +106,8 @@ class Optimizer:
         if not arrays:
             raise ValueError("params is empty; expected at least one array")
         for i, array in enumerate(arrays):
-            if not isinstance(array, np.ndarray):
-                raise TypeError(f"params[{i}] must be a NumPy array, not {type(array).__name__}")
-        state = [tuple(np.zeros(array.shape, array.dtype) for _ in self.state_names)
-                 for array in arrays]
+            check_array(array, "params", i, True)
+        state = [tuple(zeros_beside(array) for _ in self.state_names) for array in arrays]
         self._engine = Engine(arrays, state)
         self.param_groups = groups
         self._group_of = [i for i, group in enumerate(groups) for _ in group["params"]]
@@ -123,8 +123,8 @@ class Optimizer:
         groups = []
         for i, entry in enumerate(params):
             if not isinstance(entry, Mapping) or not isinstance(entry.get("params"), Sequence):
-                raise TypeError(f"params[{i}] must be a group with a list of arrays under 'params'; "
-                                f"arrays and groups cannot be mixed")
+                raise TypeError(f"params[{i}] must be a group with a list of arrays under "
+                                f"'params'; arrays and groups cannot be mixed")
             reject_unknown(f"group {i} of {type(self).__name__}", entry,
                            {"params", *self._group_hypers})
             groups.append(Values(self, self._group_hypers, {**defaults, **entry},
@@ -237,3 +237,14 @@ class Optimizer:
         defaults = {**self._group_hypers, **self._shared_hypers}
         shown = (f"{n}={v!r}" for n, v in sorted(names.items()) if v != defaults[n].default)
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def zeros_beside(array: Array) -> Array:
+    """Zeros of the array's shape and dtype, as far past a cache line as its data are.
+
+    So the vector loops, which align themselves to the parameters, meet aligned state too.
+    """
+    line = 64
+    memory = np.zeros(array.nbytes + line, np.uint8)
+    start = (array.ctypes.data - memory.ctypes.data) % line
+    return memory[start:start + array.nbytes].view(array.dtype).reshape(array.shape)

@@ -15,13 +15,13 @@ class SGD(Optimizer):
 
     With ``d = g + weight_decay * p`` and ``m`` the momentum, the conventions are
 
-    ========= =============================== ============================= =======================
-    name      velocity                        parameters                    with Nesterov
-    ========= =============================== ============================= =======================
-    "torch"   ``v = m v + (1 - dampening) d`` ``p -= lr v``                 ``p -= lr (d + m v)``
-    "keras"   ``v = m v - lr d``              ``p += v``                    ``p += m v - lr d``
-    "ema"     ``v = m v + (1 - m) d``         ``p -= lr v``                 ``p -= lr (m v + (1 - m) d)``
-    ========= =============================== ============================= =======================
+    ======= =============================== =============== ===============================
+    name    velocity                        parameters      with Nesterov
+    ======= =============================== =============== ===============================
+    "torch" ``v = m v + (1 - dampening) d`` ``p -= lr v``   ``p -= lr (d + m v)``
+    "keras" ``v = m v - lr d``              ``p += v``      ``p += m v - lr d``
+    "ema"   ``v = m v + (1 - m) d``         ``p -= lr v``   ``p -= lr (m v + (1 - m) d)``
+    ======= =============================== =============== ===============================
 
     "torch" is also that of TensorFlow.js. With constant `lr` the first two take the same path;
     once `lr` changes they differ, since Keras's velocity holds the old one. "ema" is exponential

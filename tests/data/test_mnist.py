@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from fastmom.data import DataError, DownloadError, load_mnist, mnist
-from fastmom.data.cache import cache_dir, replacing
+from fastmom.data.cache import cache_dir
 from fastmom.data.idx import FILES, TEST_IMAGES, TRAIN_IMAGES, TRAIN_LABELS
 from fastmom.data.mnist import find_mnist
+from fastmom.files import replacing
 
 REAL = os.environ.get("FASTMOM_DATA")
 

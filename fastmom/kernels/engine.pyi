@@ -1,0 +1,22 @@
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+class Engine:
+    params: list[NDArray[Any]]
+    state: list[tuple[NDArray[Any], ...]]
+    steps: NDArray[np.int64]
+    iterations: int
+    uneven: bool
+    norm: float
+    scale: float
+    clip_norm: float
+    clip_norm_per_tensor: float
+    clip_value: float
+    nonfinite: str
+    parts: int
+    def __init__(self, params: list[Any], state: list[Any]) -> None: ...
+    def assign(self, rows: list[int]) -> None: ...
+    def run(self, grads: Sequence[Any], rows: list[tuple[float, ...]]) -> bool: ...

@@ -1,0 +1,2 @@
+names: tuple[str, ...]
+table: object

@@ -1,0 +1,48 @@
+"""The tables that the optimizers' tests run over: a new optimizer is a row here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fastmom as fm
+
+# (class, hyper-parameters): at least one row for each form of the update
+OPTIMIZERS: list[tuple[type[fm.Optimizer], dict[str, Any]]] = [
+    (fm.SGD, {}),
+    (fm.SGD, {"weight_decay": 0.1}),
+    (fm.SGD, {"nesterov": True}),
+    (fm.SGD, {"decay": 0.5}),
+    (fm.SGD, {"momentum": 0.9}),
+    (fm.SGD, {"momentum": 1.0}),
+    (fm.SGD, {"momentum": 0.9, "decay": 0.5}),
+    (fm.SGD, {"momentum": 0.9, "dampening": 0.3}),
+    (fm.SGD, {"momentum": 0.9, "dampening": 1.0, "weight_decay": 0.1}),
+    (fm.SGD, {"momentum": 0.9, "nesterov": True}),
+    (fm.SGD, {"momentum": 0.5, "nesterov": True, "weight_decay": 0.1, "decay": 0.1}),
+    (fm.SGD, {"momentum": 0.9, "convention": "keras"}),
+    (fm.SGD, {"momentum": 0.9, "convention": "keras", "nesterov": True, "weight_decay": 0.1}),
+    (fm.SGD, {"momentum": 0.9, "convention": "keras", "decay": 0.5}),
+    (fm.SGD, {"momentum": 0.9, "convention": "ema"}),
+    (fm.SGD, {"momentum": 0.9, "convention": "ema", "nesterov": True, "weight_decay": 0.1}),
+]
+
+# What every optimizer takes besides
+COMMON: list[dict[str, Any]] = [
+    {},
+    {"maximize": True},
+    {"grad_scale": 1024.0},
+    {"clip_value": 0.5},
+    {"clip_norm": 1.0},
+    {"clip_norm": 1e9},
+    {"clip_norm_per_tensor": 1.0},
+    {"clip_norm": 1.0, "clip_value": 0.01, "grad_scale": 0.125, "maximize": True},
+    {"nonfinite": "skip"},
+    {"nonfinite": "raise", "clip_norm_per_tensor": 0.1},
+]
+
+SIZES = [0, 1, 7, 8, 15, 16, 17, 31, 33, 1000, 4095, 4096, 4097, 100003]
+
+
+def label(case: tuple[type[fm.Optimizer], dict[str, Any]]) -> str:
+    """A readable test id."""
+    return "-".join([case[0].__name__, *(f"{k}={v}" for k, v in case[1].items())])
