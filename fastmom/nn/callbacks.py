@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import Any, TextIO
 
@@ -53,8 +54,10 @@ class Progress(Callback):
                 from tqdm import tqdm
             except ImportError:
                 raise ImportError('a progress bar needs tqdm: pip install "fastmom[cli]"') from None
+            # tqdm shows nothing on a terminal that does not know its size; shutil says 80 by 24
+            columns, rows = shutil.get_terminal_size()
             self.bar = tqdm(total=steps, desc=f"epoch {epoch + 1}/{epochs}", unit="batch",
-                            leave=False, file=self.stream, dynamic_ncols=True, mininterval=0.1)
+                            leave=False, file=self.stream, ncols=columns, nrows=rows)
 
     def on_batch_end(self, step: int, logs: dict[str, float]) -> None:
         if self.bar is not None:

@@ -1,0 +1,23 @@
+"""What the tests of the command line share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from commands import write
+
+from fastmom.data import mnist
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("cli") / "digits")
+
+
+@pytest.fixture(autouse=True)
+def no_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the tests away from the user's data and the network."""
+    monkeypatch.delenv("FASTMOM_DATA", raising=False)
+    monkeypatch.delenv("FASTMOM_DEBUG", raising=False)
+    monkeypatch.setattr(mnist, "MIRRORS", ("http://127.0.0.1:9/",))

@@ -1,0 +1,130 @@
+"""`fastmom train` as a program: in a pipe, on a terminal, interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+from functools import partial
+from pathlib import Path
+
+import pytest
+from commands import figures, start, train
+
+import fastmom as fm
+from fastmom import cli
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals, pipes and terminals")
+
+LINE = r"epoch {}/3  loss \d+\.\d{{4}}  accuracy [01]\.\d{{4}}  val loss \d+\.\d{{4}}  " \
+       r"val accuracy [01]\.\d{{4}}  \d+\.\d\d s"
+
+
+def test_output_in_a_pipe_is_plain_lines(digits: Path) -> None:
+    with start("--data", digits, "--epochs", 3) as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
+    lines = out.decode("ascii").split(os.linesep)
+    assert all(line.isprintable() for line in lines)
+    assert lines[0] == f"IDX files from {digits}"
+    assert re.fullmatch(r"SGD\(.*\), batch 32, 101,770 parameters, \d+ threads", lines[1])
+    for i, line in enumerate(lines[2:5]):
+        assert re.fullmatch(LINE.format(i + 1), line)
+    assert re.fullmatch(r"test accuracy \d+\.\d\d% after epoch 3", lines[5])
+    assert lines[6:] == [""]
+
+
+def test_the_program_gives_the_same_figures(digits: Path, tmp_path: Path) -> None:
+    expected = train(digits)
+    for threads in (1, 2):
+        file = tmp_path / f"{threads}.json"
+        with start("--data", digits, "--hidden", 16, "--epochs", 2, "--threads", threads,
+                   "--json", file) as process:
+            process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert figures(json.loads(file.read_text())) == figures(expected)
+
+
+@POSIX
+def test_a_terminal_gets_a_progress_bar(digits: Path) -> None:
+    import pty
+    ours, theirs = pty.openpty()
+    shown = b""
+    with start("--data", digits, "--epochs", 3, stdout=theirs) as process:
+        os.close(theirs)
+        # Linux says by an error that the other end is closed
+        with contextlib.suppress(OSError):
+            while part := os.read(ours, 4096):
+                shown += part
+        os.close(ours)
+        assert process.wait(60) == 0
+    text = shown.decode()
+    assert re.search(r"\repoch 1/3: +0%\|.*\| 0/10 \[", text)
+    kept = [line.rpartition("\r")[2] for line in text.replace("\r\n", "\n").split("\n")]
+    for i in range(3):
+        assert re.fullmatch(LINE.format(i + 1), kept[2 + i])
+
+
+@POSIX
+def test_ctrl_c_keeps_the_finished_epochs(digits: Path, tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    # a job in the background of a shell has SIGINT ignored, and hands that on
+    handled = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with start("--data", digits, "--epochs", 10 ** 6, "--json", file,
+               preexec_fn=handled) as process:
+        assert process.stdout
+        lines = [process.stdout.readline() for _ in range(5)]
+        assert lines[4].startswith(b"epoch       3/")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, b"")
+    said = re.search(rb"interrupted after (\d+) of 1000000 epochs\ntest accuracy .*\n$", out)
+    assert said
+    content = json.loads(file.read_text())
+    assert len(content["epochs"]) == int(said[1]) >= 3
+    assert figures(content)[0].keys() == {"loss", "accuracy", "test_loss", "test_accuracy"}
+    assert [*tmp_path.iterdir()] == [file]
+
+
+def test_ctrl_c_before_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+                                capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(source: str) -> None:
+        raise KeyboardInterrupt
+    monkeypatch.setattr(cli.data, "load", interrupted)
+    assert cli.main(["train", "--json", str(tmp_path / "figures.json")]) == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
+    assert [*tmp_path.iterdir()] == []
+
+
+@POSIX
+@pytest.mark.parametrize("epochs", [1, 10 ** 6])
+def test_a_closed_pipe_ends_it_quietly(digits: Path, epochs: int) -> None:
+    reading, writing = os.pipe()
+    if epochs == 1:
+        os.close(reading)       # closed from the start
+    with start("--data", digits, "--epochs", epochs, stdout=writing) as process:
+        os.close(writing)
+        if epochs > 1:
+            assert os.read(reading, 1)
+            os.close(reading)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (141, b"")
+
+
+def test_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "usage: fastmom [-h]" in err
+    assert "train a small network on handwritten digits" in err
+
+
+@pytest.mark.parametrize(("argv", "shown"), [
+    (["--version"], f"fastmom {fm.__version__}\n"), (["train", "--help"], "usage: fastmom train")])
+def test_help_and_version(argv: list[str], shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(argv)
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith(shown)
