@@ -133,9 +133,10 @@ def train_command(args: argparse.Namespace) -> int:
     record = Record(args, optimizer, dataset.name)
     status = OK
     with fastmom.num_threads(args.threads), one_blas_thread():
+        threads = fastmom.get_num_threads()
         print(dataset.reason)
         print(f"{optimizer!r}, batch {args.batch_size}, {sum(p.size for p in model.params):,} "
-              f"parameters, {fastmom.get_num_threads()} threads", flush=True)
+              f"parameters, {threads} thread{'s' if threads > 1 else ''}", flush=True)
         try:
             model.fit(scale(dataset.x_train), dataset.y_train, batch_size=args.batch_size,
                       epochs=args.epochs, callbacks=[record, nn.Progress()],

@@ -17,6 +17,20 @@ static inline int omp_get_thread_limit(void) { return 1; }
 static inline double omp_get_wtime(void) { return 0; }
 #endif
 
+/* CPUs this thread may run on. Not every OpenMP runtime looks again after its start; but where it
+   binds threads to places, only it knows. */
+#if FM_OPENMP && defined(__linux__)
+#include <sched.h>
+static inline int fm_cpus(void) {
+    cpu_set_t set;
+    if (omp_get_proc_bind() == omp_proc_bind_false && sched_getaffinity(0, sizeof set, &set) == 0)
+        return CPU_COUNT(&set);
+    return omp_get_num_procs();
+}
+#else
+static inline int fm_cpus(void) { return omp_get_num_procs(); }
+#endif
+
 /* Path of the OpenMP runtime in use, or "". */
 #if FM_OPENMP && !defined(_WIN32)
 #include <dlfcn.h>

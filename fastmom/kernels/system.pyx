@@ -9,7 +9,7 @@ cdef extern from "platform.h" nogil:
     const char* FM_FLUSH
     const char* fm_openmp_library()
     int omp_get_max_threads()
-    int omp_get_num_procs()
+    int fm_cpus()
     int omp_get_thread_limit()
     bint fm_has_avx2()
     bint fm_has_avx512()
@@ -46,7 +46,7 @@ def limits() -> dict:
         quota = cpu_quota()
         _quota = UNLIMITED if quota is None else quota
         _quota_read = now
-    found = {"CPU affinity": omp_get_num_procs(),
+    found = {"CPU affinity": fm_cpus(),
              "OpenMP (OMP_NUM_THREADS, threadpoolctl)": min(omp_get_max_threads(),
                                                             omp_get_thread_limit())}
     if _quota < UNLIMITED:
@@ -62,7 +62,7 @@ def limits() -> dict:
 
 cdef int team_size() except -1:
     """Threads the next parallel region may use."""
-    cdef int n = min(omp_get_num_procs(), omp_get_max_threads())
+    cdef int n = min(fm_cpus(), omp_get_max_threads())
     if _forked or not FM_OPENMP:
         return 1
     if monotonic() - _quota_read >= QUOTA_SECONDS:

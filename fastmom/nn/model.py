@@ -30,7 +30,8 @@ class Sequential:
         belongs to one model, in one place.
     seed : int, default 0
         Of the initial weights, the dropout masks and the order of the samples. The same seed gives
-        the same weights, bit for bit, on the same machine.
+        the same weights, bit for bit, on the same machine with as many BLAS threads; the threads
+        of fastmom do not matter.
     dtype : {"float32", "float64"}
         Of parameters, activations and gradients.
 
@@ -96,7 +97,7 @@ class Sequential:
     def compile(self, optimizer: Optimizer | str = "sgd",
                 loss: str = "sparse_categorical_crossentropy",
                 metrics: Sequence[str] | None = None, **hyper: Any) -> None:
-        """Choose optimizer and loss.
+        """Choose optimizer and loss; a model that is compiled again keeps its weights.
 
         Parameters
         ----------
@@ -107,10 +108,6 @@ class Sequential:
             ``["accuracy"]``, or nothing.
         **hyper
             Hyper-parameters for an optimizer given by name, e.g. ``momentum=0.9``.
-
-        Notes
-        -----
-        A model can be compiled again, with another optimizer; it keeps its weights.
         """
         if isinstance(optimizer, str):
             if optimizer.lower() not in OPTIMIZERS:
@@ -161,6 +158,11 @@ class Sequential:
         History
             Mean loss and accuracy over each epoch's batches, and ``seconds`` of training alone,
             without the evaluation.
+
+        Notes
+        -----
+        Small products gain little from BLAS's threads, which can take many times as long where
+        another process wants the cores: ``threadpoolctl.threadpool_limits(1, user_api="blas")``.
         """
         batch_size, epochs = positive_int("batch_size", batch_size), positive_int("epochs", epochs)
         if not isinstance(shuffle, bool):

@@ -60,12 +60,14 @@ def test_wrong_options(digits: Path, tmp_path: Path, options: list[str], message
     assert [*tmp_path.iterdir()] == [file]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="needs a device file")
-def test_a_device_is_not_replaced_by_a_file(digits: Path,
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a file that is not a regular one")
+def test_a_device_is_not_replaced_by_a_file(digits: Path, tmp_path: Path,
                                             capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--data", digits, "--json", os.devnull) == 2
-    assert "--json: /dev/null is there and is not a file" in capsys.readouterr().err
-    assert not Path(os.devnull).is_file()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert run("--data", digits, "--epochs", 1, "--json", pipe) == 2
+    assert f"--json: {pipe} is there and is not a file" in capsys.readouterr().err
+    assert pipe.is_fifo()
 
 
 def rewrite(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:

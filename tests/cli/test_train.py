@@ -82,7 +82,12 @@ def test_data_is_the_data_that_was_named(digits: Path, tmp_path: Path) -> None:
     assert train(other)["epochs"][0]["loss"] > 0
 
 
-def test_threads_are_as_before_afterwards(digits: Path) -> None:
+def test_threads_hold_for_the_command_alone(digits: Path,
+                                            capsys: pytest.CaptureFixture[str]) -> None:
+    before = fm.get_num_threads()
+    train(digits, "--threads", 1)
+    assert "parameters, 1 thread\n" in capsys.readouterr().out
+    assert fm.get_num_threads() == before
     with fm.num_threads(1):
         train(digits, "--threads", 2)
         assert fm.get_num_threads() == 1

@@ -80,7 +80,7 @@ def test_openmp_variables(variable: str) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
 def test_affinity_is_read_at_each_call() -> None:
-    code = ("import os, fastmom as fm; cpus = os.sched_getaffinity(0); "
+    code = ("import os, fastmom as fm; fm.get_num_threads(); cpus = os.sched_getaffinity(0); "
             "os.sched_setaffinity(0, {min(cpus)}); a = fm.get_num_threads(); "
             "os.sched_setaffinity(0, cpus); print(a, fm.get_num_threads())")
     assert python(code) == f"1 {TEAM}"

@@ -44,6 +44,10 @@ def train(make: Any, problem: Any, **changes: Any) -> list[Any]:
     return [np.copy(p) for p in model.params]
 
 
+def test_a_batch_is_at_most_all_samples(make: Any, problem: Any) -> None:
+    assert same(train(make, problem, batch_size=10 ** 12), train(make, problem, batch_size=20))
+
+
 def same(a: list[Any], b: list[Any]) -> bool:
     return all(p.dtype == q.dtype and np.array_equal(p, q) for p, q in zip(a, b, strict=True))
 

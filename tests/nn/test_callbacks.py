@@ -88,6 +88,15 @@ def test_progress_shows_a_bar_on_a_terminal(make: Any, problem: Any) -> None:
     assert bars == ""
 
 
+def test_an_interrupted_bar_is_gone(make: Any, problem: Any) -> None:
+    pytest.importorskip("tqdm")
+    (x, y), stream = problem(20), Terminal()
+    progress = nn.Progress(stream)      # not left to the garbage collector
+    with pytest.raises(KeyboardInterrupt):
+        make().fit(x, y, batch_size=8, callbacks=[progress, Log(stop_at=1)])
+    assert re.search(r"epoch 1/1.*\r +\r$", stream.getvalue())
+
+
 def test_progress_without_tqdm(make: Any, problem: Any, monkeypatch: pytest.MonkeyPatch,
                                state: Any) -> None:
     monkeypatch.setitem(sys.modules, "tqdm", None)

@@ -111,6 +111,18 @@ def test_dropout_that_passes_through(rate: float, training: bool) -> None:
     assert layer.rng.bit_generator.state == before
 
 
+def test_dropout_masks_depend_on_the_seed_and_the_layer(make: Any) -> None:
+    x = np.ones((1, 100), np.float32)
+    masks = []
+    for seed in (0, 0, 1):
+        model = make([nn.Dropout(0.5, input_shape=(100,)), nn.Dropout(0.5),
+                      nn.Dense(3, activation="softmax")], seed=seed)
+        model.train_on_batch(x, [0])
+        masks.append([layer.mask.tobytes() for layer in model.layers[:2]])
+    assert masks[0] == masks[1]
+    assert len({*masks[0], *masks[2]}) == 4
+
+
 def test_dropout_forgets_the_mask_of_the_pass_before() -> None:
     layer, ones = built(nn.Dropout(0.5), (50,), 4), np.ones((4, 50), np.float32)
     assert not layer.forward(ones, training=True).all()

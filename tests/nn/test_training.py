@@ -212,6 +212,7 @@ def test_buffers_are_made_once(make: Any, problem: Any) -> None:
     model.fit(x, y, batch_size=64)
     before, grads = buffers(model), model.grads
     assert {"1.y", "1.kernel", "1.grads0", "2.y", "2.mask", "3.dx", "state3.velocity"} <= {*before}
+    assert "1.dx" not in before     # nobody would read it
     for n in (64, 1, 7):
         model.train_on_batch(x[:n], y[:n])
         model.predict(x[:n])
@@ -236,6 +237,36 @@ def test_memory_does_not_grow(make: Any, problem: Any) -> None:
         assert growth < 20 * 1000       # in 1000 steps; an array is 100 bytes without its data
     finally:
         tracemalloc.stop()
+
+
+class Peaks(nn.Callback):
+    """Notes how much memory each batch needed besides what was there."""
+
+    def __init__(self) -> None:
+        self.peaks: list[int] = []
+
+    def on_batch_end(self, step: int, logs: dict[str, float]) -> None:
+        now, peak = tracemalloc.get_traced_memory()
+        self.peaks.append(peak - now)
+        tracemalloc.reset_peak()
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_batch_needs_no_new_array(make: Any, problem: Any, step: int) -> None:
+    batch, units = 256, 512
+    model = make([nn.Flatten(input_shape=(28, 28)), nn.Dense(units, activation="relu"),
+                  nn.Dropout(0.2), nn.Dense(units, activation="relu"),
+                  nn.Dense(3, activation="softmax")], momentum=0.9)
+    x, y = problem(1024 * step, shape=(28, 28))
+    x, y, peaks = x[::step], y[::step], Peaks()
+    model.fit(x, y, batch_size=batch)
+    tracemalloc.start()
+    try:
+        model.fit(x, y, batch_size=batch, callbacks=[peaks])
+    finally:
+        tracemalloc.stop()
+    # what there is: ReLU's bools, a quarter of an activation, and ufuncs' buffers for casting
+    assert max(peaks.peaks[1:]) < 4 * batch * units / 2
 
 
 def test_data_is_not_kept_alive(make: Any, problem: Any) -> None:
