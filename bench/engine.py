@@ -10,7 +10,9 @@ import argparse
 import ctypes
 import math
 import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,7 +92,10 @@ def c_scale(elements: int, threads: int) -> Callable[[], object]:
 def numpy_out(shape: tuple[int, ...]) -> Callable[[], object]:
     """What a careful NumPy user writes."""
     p, g = arrays([shape]) + arrays([shape], 1)
-    v, scratch = np.zeros_like(p), np.empty_like(p)
+    return numpy_step(p, g, np.zeros_like(p), np.empty_like(p))
+
+
+def numpy_step(p: Any, g: Any, v: Any, scratch: Any) -> Callable[[], object]:
     lr, m = np.float32(HYPER["lr"]), np.float32(HYPER["momentum"])
 
     def run() -> None:
@@ -162,15 +167,66 @@ def against_numpy(rounds: int) -> None:
         print(Row(f"10^{power} elements: NumPy naive", best["ours"], best["naive"], 1), flush=True)
 
 
+def against_subnormals(rounds: int) -> None:
+    """One step from velocities that are all subnormal, over one from normal ones."""
+    import torch
+
+    n = 10**6
+    for name, make in {"ours": stepper_ours, "NumPy out=": stepper_numpy,
+                       "torch fused": lambda n: stepper_torch(n, torch)}.items():
+        velocity, step = make(n)
+        best = {1e-39: math.inf, 1e-3: math.inf}
+        for _ in range(20 * rounds):
+            for value in best:
+                velocity[:] = value
+                start = time.perf_counter()
+                step()
+                best[value] = min(best[value], time.perf_counter() - start)
+        slow, normal = best.values()
+        target = ", target <= 1.05" if name == "ours" else ""
+        print(f"10^6 subnormal velocities: {name:12} {microseconds(slow)} against "
+              f"{microseconds(normal)}: {slow / normal:.2f}{target}")
+
+
+def stepper_ours(n: int) -> tuple[Any, Callable[[], object]]:
+    zero = [np.zeros(n, np.float32)]
+    optimizer = fm.SGD([np.ones(n, np.float32)], **HYPER)
+    return optimizer.state[0]["velocity"], lambda: optimizer.step(zero)
+
+
+def stepper_numpy(n: int) -> tuple[Any, Callable[[], object]]:
+    p, g, v, scratch = (np.zeros(n, np.float32) for _ in range(4))
+    return v, numpy_step(p, g, v, scratch)
+
+
+def stepper_torch(n: int, torch: Any) -> tuple[Any, Callable[[], object]]:
+    p = torch.ones(n, requires_grad=True)
+    p.grad = torch.zeros(n)
+    optimizer = torch.optim.SGD([p], **HYPER, fused=True)
+    optimizer.step()
+    return optimizer.state[p]["momentum_buffer"].numpy(), optimizer.step
+
+
+def against_import(rounds: int) -> None:
+    def run(module: str) -> Callable[[], object]:
+        return lambda: subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
+    times = interleaved({"fastmom": run("fastmom"), "numpy": run("numpy")}, 3 * rounds)
+    ours, numpy = min(times["fastmom"]), min(times["numpy"])
+    print(f"import: fastmom {ours * 1e3:.1f} ms, numpy {numpy * 1e3:.1f} ms: "
+          f"{ours / numpy:.3f}, target <= 1.15")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", choices=["torch", "memory", "numpy", "small"])
+    parser.add_argument("--only", choices=["small", "torch", "memory", "numpy", "subnormal",
+                                             "import"])
     args = parser.parse_args()
     print(f"{'':58} {'ours':>12} {'peer':>12} {'ratio':>7} {'target':>11}  met")
     parts: dict[str, Callable[[int], object]] = {
         "small": lambda rounds: pair("1 x 10: a step", ours(LISTS["1 x 10"]), None, 1.5e-6, rounds),
-        "torch": against_torch, "memory": against_memory, "numpy": against_numpy}
+        "torch": against_torch, "memory": against_memory, "numpy": against_numpy,
+        "subnormal": against_subnormals, "import": against_import}
     for name, part in parts.items():
         if args.only in (None, name):
             part(args.rounds)

@@ -1,4 +1,4 @@
-"""The command line: ``fastmom train``. With FASTMOM_DEBUG set, an error shows its traceback."""
+"""The command line: ``fastmom train`` and ``info``. FASTMOM_DEBUG makes an error show its traceback."""
 
 from __future__ import annotations
 
@@ -66,6 +66,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fastmom {fastmom.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     add_train(commands)
+    info = commands.add_parser("info", help="print what this installation runs on",
+                               allow_abbrev=False)
+    info.set_defaults(run=info_command)
     return parser
 
 
@@ -210,3 +213,11 @@ class Record(nn.Callback):
         """All or nothing: a reader never sees half a file."""
         with replacing(path) as partial:
             partial.write_text(json.dumps(self.content, indent=1) + "\n")
+
+
+# fastmom info -------------------------------------------------------------------------------------
+
+def info_command(args: argparse.Namespace) -> int:
+    """Print version, instruction sets, threads, OpenMP, BLAS and subnormal handling."""
+    fastmom.show_config()
+    return OK

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
+import os
 import sys
-from importlib.util import find_spec
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -51,6 +49,8 @@ def show_config() -> None:
 
 def config() -> dict[str, str]:
     """What `show_config` prints, by name."""
+    import platform  # slow to import, and used here alone
+
     from fastmom import __version__
 
     return {
@@ -66,7 +66,7 @@ def config() -> dict[str, str]:
 
 
 def _isa_build(name: str) -> str:
-    if find_spec(f"fastmom.kernels.rules_{name}") is None:
+    if name not in isa.built():
         return f"{name} (not built)"
     if name not in isa.available():
         return f"{name} (not supported by this CPU)"
@@ -76,7 +76,7 @@ def _isa_build(name: str) -> str:
 def _openmp() -> str:
     if not system.openmp:
         return "none: built without OpenMP, every step is serial"
-    return f"{PurePath(system.openmp_library).name or 'runtime'}, specification {system.openmp}"
+    return f"{os.path.basename(system.openmp_library) or 'runtime'}, specification {system.openmp}"
 
 
 def _threads() -> str:

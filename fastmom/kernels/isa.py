@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.machinery import EXTENSION_SUFFIXES
 
 from fastmom.kernels import sweep, system
 
@@ -13,10 +13,16 @@ BUILDS = ("baseline", "avx2", "avx512")      # as in setup.py
 _in_use = ""
 
 
+def built() -> tuple[str, ...]:
+    """Builds that are installed."""
+    here = os.listdir(os.path.dirname(__file__))
+    return tuple(name for name in BUILDS
+                 if any(f"rules_{name}{suffix}" in here for suffix in EXTENSION_SUFFIXES))
+
+
 def available() -> tuple[str, ...]:
     """Builds that are installed and that this CPU and operating system can run, best last."""
-    return tuple(name for name in system.usable_isas()
-                 if find_spec(f"fastmom.kernels.rules_{name}") is not None)
+    return tuple(name for name in built() if name in system.usable_isas())
 
 
 def use(name: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastmom.optim.base import Array
+from fastmom.types import Array
 
 
 class Activation:

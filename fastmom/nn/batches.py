@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastmom.nn.losses import Labels
-from fastmom.optim.base import Array
+from fastmom.types import Array
 
 
 def batches(x: Array, y: Labels, size: int,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastmom.nn.activations import Activation, get_activation
-from fastmom.optim.base import Array
+from fastmom.types import Array
 
 Shape = tuple[int, ...]
 

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmom.optim.base import Array
+from fastmom.types import Array
 
 Labels: TypeAlias = NDArray[np.integer[Any]]
 

@@ -14,8 +14,8 @@ from fastmom.nn.callbacks import Callback, History, figures_line
 from fastmom.nn.layers import Dense, Layer, positive_int
 from fastmom.nn.losses import LOSSES, Labels
 from fastmom.optim import OPTIMIZERS, Optimizer
-from fastmom.optim.base import Array
 from fastmom.optim.hyper import reject_unknown
+from fastmom.types import Array
 
 EVALUATION_BATCH = 1024
 

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastmom.kernels import Engine
 from fastmom.kernels.arrays import check_array
 from fastmom.optim.hyper import Choice, Flag, Hyper, Number, Values, reject_unknown, shared
 
-Array: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
-Params: TypeAlias = Sequence[Array] | Sequence[Mapping[str, Any]]
-Row: TypeAlias = tuple[float, ...]      # rule number, then its coefficients
-
-
-class Common(TypedDict, total=False):
-    """Keyword arguments every optimizer takes (see `Optimizer`)."""
-
-    clip_norm: float | None
-    clip_norm_per_tensor: float | None
-    clip_value: float | None
-    grad_scale: float
-    nonfinite: str
-    maximize: bool
+if TYPE_CHECKING:
+    from fastmom.types import Array, Params, Row
 
 
 class Optimizer:

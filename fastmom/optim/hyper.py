@@ -5,7 +5,6 @@ A value either takes effect or raises an error that names it, what was given and
 
 from __future__ import annotations
 
-import difflib
 import math
 import numbers
 from collections.abc import Collection, Iterator, MutableMapping
@@ -31,6 +30,7 @@ def reject_unknown(where: str, given: Collection[str], allowed: Collection[str])
             continue
         guess = SYNONYMS.get(name)
         if guess not in allowed:
+            import difflib  # only now: it would slow down every import of fastmom
             guess = next(iter(difflib.get_close_matches(name, allowed, 1)), None)
         hint = f"did you mean {guess!r}?" if guess else f"allowed: {', '.join(sorted(allowed))}"
         raise TypeError(f"{where} has no argument {name!r}; {hint}")

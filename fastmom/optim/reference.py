@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fastmom.optim.base import Array, Optimizer
+from fastmom.optim.base import Optimizer
+from fastmom.types import Array
 
 Rule = Callable[[Array, Array, dict[str, Array], Mapping[str, Any], int, int], None]
 

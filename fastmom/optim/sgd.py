@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastmom.kernels import RULES
-from fastmom.optim.base import Common, Optimizer, Params, Row
+from fastmom.optim.base import Optimizer
 from fastmom.optim.hyper import Choice, Flag, Number
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from fastmom.types import Common, Params, Row
 
 
 class SGD(Optimizer):

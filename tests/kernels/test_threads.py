@@ -141,21 +141,24 @@ def test_one_optimizer_in_two_threads_raises_or_is_right() -> None:
     """Each step either happens whole or raises; the velocity counts the ones that happened."""
     p, g = np.zeros(N, np.float32), np.ones(N, np.float32)
     optimizer = fm.SGD([p], lr=1.0, momentum=1.0)
-    taken = []
+    taken: list[bool] = []
+    refused: list[str] = []
 
     def step() -> None:
         for _ in range(50):
             try:
                 taken.append(optimizer.step([g]))
             except RuntimeError as error:
-                assert "another thread" in str(error)
+                refused.append(str(error))
 
     threads = [threading.Thread(target=step) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    assert all("another thread" in message for message in refused)
     k = len(taken)
+    assert k + len(refused) == 200
     assert optimizer.iterations == k
     np.testing.assert_array_equal(optimizer.state[0]["velocity"], k)
     np.testing.assert_array_equal(p, -k * (k + 1) / 2)

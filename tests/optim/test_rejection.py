@@ -114,9 +114,10 @@ def test_hyper_parameters(hyper: dict[str, Any], error: type[Exception], message
         fm.SGD([ones(3)], **hyper)
 
 
-@pytest.mark.parametrize(("hyper", "error", "message"),
-                         [row for row in HYPER if len(row[0]) == 1 and hasattr(fm.SGD, [*row[0]][0])],
-                         ids=str)
+ASSIGNABLE = [row for row in HYPER if len(row[0]) == 1 and hasattr(fm.SGD, next(iter(row[0])))]
+
+
+@pytest.mark.parametrize(("hyper", "error", "message"), ASSIGNABLE, ids=str)
 def test_assignment(hyper: dict[str, Any], error: type[Exception], message: str) -> None:
     """Assigning checks as the constructor does, and a rejected value leaves the old one."""
     optimizer = fm.SGD([ones(3)])

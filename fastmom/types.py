@@ -1,0 +1,24 @@
+"""Types for annotations. Imported by type checkers alone: `import fastmom` stays quick."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+Params: TypeAlias = Sequence[Array] | Sequence[Mapping[str, Any]]
+Row: TypeAlias = tuple[float, ...]      # rule number, then its coefficients
+
+
+class Common(TypedDict, total=False):
+    """Keyword arguments every optimizer takes (see `Optimizer`)."""
+
+    clip_norm: float | None
+    clip_norm_per_tensor: float | None
+    clip_value: float | None
+    grad_scale: float
+    nonfinite: str
+    maximize: bool
