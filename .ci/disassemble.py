@@ -68,7 +68,7 @@ def main() -> int:
     for build in isa.BUILDS:
         module = import_module(f"fastmom.kernels.rules_{build}")
         found = functions(Path(module.__file__ or ""))
-        for name in (*module.names, "prepare", "square_sum"):
+        for name in (*module.names, "limit", "square_sum"):
             for kind in ("float", "double"):
                 problems = (faults(name, kind, build, found[name, kind])
                             if (name, kind) in found else ["function not found"])

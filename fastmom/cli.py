@@ -1,4 +1,4 @@
-"""The command line: ``fastmom train`` and ``info``. FASTMOM_DEBUG makes an error show its traceback."""
+"""The command line: ``fastmom train`` and ``info``. FASTMOM_DEBUG=1 shows tracebacks."""
 
 from __future__ import annotations
 

@@ -219,25 +219,20 @@ cdef class Engine:
         cdef Py_ssize_t i
         cdef Tensor* t
         cdef bint finite = True
-        cdef bint needs_norms = (isfinite(self.clip_norm) or isfinite(self.clip_norm_per_tensor)
-                                 or self.nonfinite != "ignore")
-        if not needs_norms and self.scale == 1 and not isfinite(self.clip_value):
-            self.plan.prepare = False
-            return True
-        if needs_norms:
+        if (isfinite(self.clip_norm) or isfinite(self.clip_norm_per_tensor)
+                or self.nonfinite != "ignore"):
             sweep(&self.plan, SQUARE_SUMS, self._work, self.parts)
             self._norms()
             if not isfinite(self.norm):
                 finite = self._examine()
             if not finite and self.nonfinite == "skip":
                 return False
-        self.plan.limit = self.clip_value
-        self.plan.prepare = isfinite(self.clip_value)
         for i in range(self.plan.n_tensors):
             t = &self.plan.tensors[i]
             t.scale = self.scale * (clipped(self.norm, self.clip_norm)
                                     * clipped(t.norm, self.clip_norm_per_tensor))
-            self.plan.prepare = self.plan.prepare or t.scale != 1
+        self.plan.limited = isfinite(self.clip_value)
+        self.plan.limit = self.clip_value
         return True
 
     cdef int _norms(self) except -1:

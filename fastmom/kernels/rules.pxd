@@ -7,9 +7,11 @@ cdef enum:
     MAX_COEFFICIENTS = 12
 
 # A rule updates one chunk in place: a[0] parameters, a[1] gradients (never written), a[2:] state.
-# Coefficients arrive as doubles and are narrowed once per chunk, outside the loop.
-ctypedef void (*update32)(float** a, Py_ssize_t n, const double* c) noexcept nogil
-ctypedef void (*update64)(double** a, Py_ssize_t n, const double* c) noexcept nogil
+# Coefficients and the gradients' scale arrive as doubles, narrowed once per chunk.
+ctypedef void (*update32)(float** a, Py_ssize_t n, const double* c,
+                         double scale) noexcept nogil
+ctypedef void (*update64)(double** a, Py_ssize_t n, const double* c,
+                         double scale) noexcept nogil
 ctypedef double (*reduce32)(const float* g, Py_ssize_t n) noexcept nogil
 ctypedef double (*reduce64)(const double* g, Py_ssize_t n) noexcept nogil
 
@@ -19,6 +21,6 @@ cdef struct Rule:
 
 cdef struct Table:          # what one instruction-set build offers
     Rule update[MAX_RULES]
-    Rule prepare
+    Rule limit
     reduce32 square_sum32
     reduce64 square_sum64

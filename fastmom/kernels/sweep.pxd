@@ -49,8 +49,8 @@ cdef struct Plan:
     bint flush
     bint backward           # direction of the coming sweep
     Pace pace[2]            # by stage
-    bint prepare            # gradients are scaled or clipped on their way into the rule
-    double limit            # for their values
+    bint limited            # gradients are clipped by value on their way into the rule
+    double limit
 
 cdef const Table* table() noexcept
 cdef int sweep(Plan* plan, Stage stage, Py_ssize_t work, int parts) except -1

@@ -10,10 +10,12 @@ cimport cython
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython.parallel cimport prange
 
-from fastmom.kernels.rules cimport MAX_ARRAYS, Table
+from fastmom.kernels.rules cimport MAX_ARRAYS, Rule, Table
 from fastmom.kernels.system cimport fm_float_mode, fm_flush_begin, fm_flush_end, team_size
 
 cdef enum:
+    RUN = 64                # chunks taken in ascending order, also when the sweep goes backward
+    PIECE = 1024             # elements of gradients prepared at a time
     SERIAL_BELOW = 32768    # elements: below this, waking a team costs more than it saves
 
 cdef extern from "platform.h" nogil:
@@ -87,25 +89,26 @@ cdef void note_pace(Pace* pace, double seconds, int parts) noexcept nogil:
 
 cdef void share(const Plan* plan, Stage stage, int part, int parts) noexcept nogil:
     """One thread's run of chunks, with subnormals flushed and the caller's mode restored."""
-    cdef double scratch[CHUNK + LINE]
+    cdef double scratch[PIECE]
     cdef fm_float_mode mode = 0
     cdef Py_ssize_t low = first_chunk(plan, plan.n_elements * part // parts)
     cdef Py_ssize_t high = first_chunk(plan, plan.n_elements * (part + 1) // parts)
-    cdef Py_ssize_t i, k
+    cdef Py_ssize_t runs = (high - low + RUN - 1) // RUN, first, i, k
     cdef const Tensor* t
     if plan.flush:
         mode = fm_flush_begin()
-    for i in range(high - low):
-        k = high - 1 - i if plan.backward else low + i
-        t = &plan.tensors[plan.chunks[k].tensor]
-        if t.data[GRADIENT] == NULL:
-            continue
-        if stage == SQUARE_SUMS:
-            plan.partial[k] = square_sum(plan, t, &plan.chunks[k])
-        elif t.is64:
-            update[double](plan, t, &plan.chunks[k], scratch)
-        else:
-            update[float](plan, t, &plan.chunks[k], <float*>scratch)
+    for i in range(runs):
+        first = low + RUN * (runs - 1 - i if plan.backward else i)
+        for k in range(first, min(first + RUN, high)):
+            t = &plan.tensors[plan.chunks[k].tensor]
+            if t.data[GRADIENT] == NULL:
+                continue
+            if stage == SQUARE_SUMS:
+                plan.partial[k] = square_sum(plan, t, &plan.chunks[k])
+            elif t.is64:
+                update[double](plan, t, &plan.chunks[k], scratch)
+            else:
+                update[float](plan, t, &plan.chunks[k], <float*>scratch)
     if plan.flush:
         fm_flush_end(mode)
 
@@ -126,28 +129,32 @@ cdef inline void update(const Plan* plan, const Tensor* t, const Chunk* chunk,
                         cython.floating* scratch) noexcept nogil:
     cdef cython.floating* a[MAX_ARRAYS]
     cdef cython.floating* h[2]
-    cdef double c[2]
     cdef const double* coefficients = plan.rows[t.row].c
-    cdef int rule = plan.rows[t.row].rule, j
+    cdef const Rule* rule = &plan.table.update[plan.rows[t.row].rule]
     # All but the first chunk start on a cache line. Unlike sums, updates may be cut anywhere.
     cdef Py_ssize_t start = chunk.offset + t.lead if chunk.offset else 0
-    cdef Py_ssize_t size = min(chunk.offset + CHUNK + t.lead, t.size) - start
-    if size <= 0:
-        return
-    for j in range(plan.n_arrays):
-        a[j] = <cython.floating*>t.data[j] + start
-    if plan.prepare:        # into a scratch buffer that stays in the cache
-        h[0], h[1] = scratch, a[GRADIENT]
-        c[0], c[1] = t.scale, plan.limit
+    cdef Py_ssize_t stop = min(chunk.offset + CHUNK + t.lead, t.size)
+    # Limited gradients go through a buffer in the first-level cache, in pieces small enough that
+    # all of the chunk's streams keep flowing.
+    cdef Py_ssize_t size = PIECE if plan.limited else CHUNK + LINE
+    cdef double scale = 1 if plan.limited else t.scale
+    cdef int j
+    while start < stop:
+        size = min(size, stop - start)
+        for j in range(plan.n_arrays):
+            a[j] = <cython.floating*>t.data[j] + start
+        if plan.limited:
+            h[0], h[1] = scratch, a[GRADIENT]
+            a[GRADIENT] = scratch
+            if cython.floating is float:
+                plan.table.limit.f32(h, size, &plan.limit, t.scale)
+            else:
+                plan.table.limit.f64(h, size, &plan.limit, t.scale)
         if cython.floating is float:
-            plan.table.prepare.f32(h, size, c)
+            rule.f32(a, size, coefficients, scale)
         else:
-            plan.table.prepare.f64(h, size, c)
-        a[GRADIENT] = scratch
-    if cython.floating is float:
-        plan.table.update[rule].f32(a, size, coefficients)
-    else:
-        plan.table.update[rule].f64(a, size, coefficients)
+            rule.f64(a, size, coefficients, scale)
+        start += size
 
 
 cdef inline double square_sum(const Plan* plan, const Tensor* t, const Chunk* chunk) noexcept nogil:

@@ -94,8 +94,7 @@ class Optimizer:
             raise ValueError("params is empty; expected at least one array")
         for i, array in enumerate(arrays):
             check_array(array, "params", i, True)
-        state = [tuple(zeros_beside(array) for _ in self.state_names) for array in arrays]
-        self._engine = Engine(arrays, state)
+        self._engine = Engine(arrays, zeros_beside(arrays, len(self.state_names)))
         self.param_groups = groups
         self._group_of = [i for i, group in enumerate(groups) for _ in group["params"]]
         self._changed()
@@ -226,12 +225,22 @@ class Optimizer:
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-def zeros_beside(array: Array) -> Array:
-    """Zeros of the array's shape and dtype, as far past a cache line as its data are.
+def zeros_beside(arrays: Sequence[Array], count: int) -> list[tuple[Array, ...]]:
+    """For each array `count` arrays of zeros of its shape and dtype, all in one piece of memory.
 
-    So the vector loops, which align themselves to the parameters, meet aligned state too.
+    Each lies as far past a cache line as the data of its array: so the vector loops, which align
+    themselves to the parameters, meet aligned state too.
     """
     line = 64
-    memory = np.zeros(array.nbytes + line, np.uint8)
-    start = (array.ctypes.data - memory.ctypes.data) % line
-    return memory[start:start + array.nbytes].view(array.dtype).reshape(array.shape)
+    memory = np.zeros(sum(count * (array.nbytes + 2 * line) for array in arrays), np.uint8)
+    start, first = 0, memory.ctypes.data
+    result = []
+    for array in arrays:
+        buffers = []
+        for _ in range(count):
+            start += (array.ctypes.data - first - start) % line
+            buffers.append(memory[start:start + array.nbytes].view(array.dtype)
+                           .reshape(array.shape))
+            start += array.nbytes
+        result.append(tuple(buffers))
+    return result

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from children import N, child, train
 
 import fastmom as fm
 from fastmom.kernels import system
 from fastmom.kernels.quota import cpu_quota
 
-N = 1_000_000       # large enough for a team of threads
 TEAM = fm.get_num_threads()
 
 
@@ -27,17 +27,6 @@ TEAM = fm.get_num_threads()
 def no_limit() -> Iterator[None]:
     yield
     fm.set_num_threads(None)
-
-
-def train(steps: int = 20, parts: int = 0) -> bytes:
-    rng = np.random.default_rng(0)
-    p, g = rng.standard_normal((2, N), np.float32)
-    optimizer = fm.SGD([np.ascontiguousarray(p)], lr=0.1, momentum=0.9, clip_norm=1.0)
-    assert optimizer._engine is not None
-    optimizer._engine.parts = parts
-    for _ in range(steps):
-        optimizer.step([g])
-    return bytes(optimizer.param_groups[0]["params"][0].tobytes())
 
 
 def test_limits_combine() -> None:
@@ -191,10 +180,6 @@ def test_the_gil_is_released() -> None:
 
 
 # Processes
-
-def child(queue: Any) -> None:
-    queue.put((train(), fm.get_num_threads()))
-
 
 FORK_WARNING = "ignore:.*multi-threaded, use of fork:DeprecationWarning"
 
