@@ -183,6 +183,12 @@ cdef class Engine:
         self._rows = rows
         return 0
 
+    def restore(self, steps, long long iterations) -> None:
+        """Set the counters: updates per tensor, and steps."""
+        self.steps[:] = steps
+        self.iterations = iterations
+        self.uneven = bool((self.steps != iterations).any())
+
     def run(self, grads, list rows) -> bool:
         """Update every tensor that has a gradient. False, with nothing changed, if none was.
 

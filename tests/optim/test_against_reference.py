@@ -182,7 +182,7 @@ def test_groups_have_their_own_hyper_parameters() -> None:
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_any_list_of_tensors(data: st.DataObject) -> None:
-    """Random shapes, dtypes, offsets into larger arrays, hyper-parameters and None gradients."""
+    """Random shapes, dtypes, offsets and strides, hyper-parameters and None gradients."""
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     shapes = data.draw(st.lists(st.lists(st.integers(0, 40), max_size=3), min_size=1, max_size=6))
     params = []
@@ -203,6 +203,10 @@ def test_any_list_of_tensors(data: st.DataObject) -> None:
     for _ in range(7):
         grads = [rng.standard_normal(p.shape).astype(p.dtype) if data.draw(st.booleans()) else None
                  for p in params]
+        strided = [np.repeat(g, 2, -1)[..., ::2] if g is not None and g.ndim else g for g in grads]
+        if any(g is not None and not g.flags.c_contiguous for g in strided):
+            with pytest.raises(ValueError, match="not C-contiguous"):
+                optimizer.step(strided)
         assert optimizer.step(grads) == any(g is not None for g in grads)
         reference.step(grads)
     for got, want in zip(params, reference.params, strict=True):
