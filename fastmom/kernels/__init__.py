@@ -7,8 +7,8 @@ calls are compiled once per instruction set from `rules.pxi`. `isa` picks the bu
 try:
     from fastmom.kernels import system as _system  # noqa: F401
 except ImportError as error:
-    raise ImportError(f"fastmom's compiled modules cannot be imported from {__path__[0]} ({error}); "
-                      "in a source directory, build them with: pip install -e .") from error
+    raise ImportError(f"the compiled modules cannot be imported from {__path__[0]} ({error}); in a "
+                      f"source directory, build them with: pip install -e .") from error
 
 from fastmom.kernels import isa
 from fastmom.kernels.engine import Engine
