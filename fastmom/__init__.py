@@ -4,14 +4,35 @@ from importlib import import_module
 from types import ModuleType
 
 from fastmom.config import get_flush_subnormals, set_flush_subnormals, show_config
-from fastmom.optim import SGD, Optimizer
+from fastmom.optim import (
+    QHM,
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    AggMo,
+    Lion,
+    NAdam,
+    Optimizer,
+    RMSprop,
+    Signum,
+)
 from fastmom.threads import get_num_threads, num_threads, set_num_threads
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "QHM",
     "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "AggMo",
+    "Lion",
+    "NAdam",
     "Optimizer",
+    "RMSprop",
+    "Signum",
     "data",
     "get_flush_subnormals",
     "get_num_threads",

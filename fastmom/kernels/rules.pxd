@@ -1,9 +1,9 @@
 """Types shared by the engine and the update rules compiled once per instruction set."""
 
 cdef enum:
-    MAX_STATE = 3           # state buffers a rule may own
-    MAX_ARRAYS = 5          # parameter, gradient, state...
-    MAX_RULES = 32
+    MAX_STATE = 4           # state buffers a rule may own
+    MAX_ARRAYS = 6          # parameter, gradient, state...
+    N_RULES = 9
     MAX_COEFFICIENTS = 12
 
 # A rule updates one chunk in place: a[0] parameters, a[1] gradients (never written), a[2:] state.
@@ -20,7 +20,7 @@ cdef struct Rule:
     update64 f64
 
 cdef struct Table:          # what one instruction-set build offers
-    Rule update[MAX_RULES]
+    Rule update[N_RULES]
     Rule limit
     reduce32 square_sum32
     reduce64 square_sum64

@@ -225,6 +225,13 @@ class Optimizer:
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
+def weight_decay(group: Mapping[str, Any], lr: float) -> tuple[float, float]:
+    """What times the parameter is added to its gradient, and what it is itself multiplied with."""
+    if group["decoupled_weight_decay"]:
+        return 0.0, 1 - lr * group["weight_decay"]
+    return group["weight_decay"], 1.0
+
+
 def zeros_beside(arrays: Sequence[Array], count: int) -> list[tuple[Array, ...]]:
     """For each array `count` arrays of zeros of its shape and dtype, all in one piece of memory.
 

@@ -89,6 +89,22 @@ class Number(Hyper):
         return f"a finite number {'>' if self.open_low else '>='} {self.low:g}"
 
 
+class Numbers(Hyper):
+    """A tuple of one to `most` numbers, each as `one` allows."""
+
+    def __init__(self, default: tuple[float, ...], one: Number, most: int) -> None:
+        super().__init__(default)
+        self.one, self.most = one, most
+
+    def check(self, value: Any) -> tuple[float, ...]:
+        if not isinstance(value, (tuple, list)):
+            raise self.wrong(value, f"a tuple of 1 to {self.most} numbers", TypeError)
+        if not 1 <= len(value) <= self.most:
+            raise self.wrong(value, f"a tuple of 1 to {self.most} numbers")
+        self.one.name = f"each of {self.name}"
+        return tuple(self.one.check(number) or 0.0 for number in value)
+
+
 class Flag(Hyper):
     """True or False."""
 

@@ -21,7 +21,7 @@ Rule = Callable[[Array, Array, dict[str, Array], Mapping[str, Any], int, int], N
 def sgd(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int, now: int) -> None:
     lr = h["lr"] / (1 + h["decay"] * now)
     m, v = h["momentum"], s["velocity"]
-    d = g + h["weight_decay"] * p
+    d = decayed(p, g, h, lr)
     if m == 0:
         p -= lr * d
     elif h["convention"] == "torch":
@@ -35,7 +35,95 @@ def sgd(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int,
         p -= lr * (m * v + (1 - m) * d if h["nesterov"] else v)
 
 
-RULES: dict[str, Rule] = {"SGD": sgd}
+def qhm(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int, now: int) -> None:
+    d, m, v = g + h["weight_decay"] * p, h["momentum"], s["velocity"]
+    v[...] = m * v + (1 - m) * d
+    p -= h["lr"] * ((1 - h["nu"]) * d + h["nu"] * v)
+
+
+def aggmo(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int,
+          now: int) -> None:
+    d = g + h["weight_decay"] * p
+    for m, v in zip(h["momenta"], s.values(), strict=False):
+        v[...] = m * v + d
+        p -= h["lr"] / len(h["momenta"]) * v
+
+
+def signum(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int,
+           now: int) -> None:
+    m, v = h["momentum"], s["velocity"]
+    v[...] = m * v + (1 - m) * g
+    p -= h["lr"] * (np.sign(v) + h["weight_decay"] * p)
+
+
+def lion(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int, now: int) -> None:
+    b1, b2, v = h["beta1"], h["beta2"], s["velocity"]
+    p -= h["lr"] * (np.sign(b1 * v + (1 - b1) * g) + h["weight_decay"] * p)
+    v[...] = b2 * v + (1 - b2) * g
+
+
+def rmsprop(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int,
+            now: int) -> None:
+    d, b, q = g + h["weight_decay"] * p, h["beta2"], s["square"]
+    q[...] = b * q + (1 - b) * d * d
+    variance = q
+    if h["centered"]:
+        s["mean"][...] = b * s["mean"] + (1 - b) * d
+        variance = q - s["mean"] ** 2
+    step = d / (np.sqrt(variance) + h["eps"])
+    if h["momentum"] or h["centered"]:
+        s["velocity"][...] = h["momentum"] * s["velocity"] + step
+        step = s["velocity"]
+    p -= h["lr"] * step
+
+
+def adagrad(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int,
+            now: int) -> None:
+    d = g + h["weight_decay"] * p
+    s["square"] += d * d
+    p -= h["lr"] / (1 + h["decay"] * age) * d / (np.sqrt(s["square"]) + h["eps"])
+
+
+def adam(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int, now: int) -> None:
+    t, d = age + 1, decayed(p, g, h, h["lr"])
+    square = moments(s, d, h)
+    if h["amsgrad"]:
+        np.maximum(s["largest_square"], square, out=s["largest_square"])
+        square = s["largest_square"]
+    corrected = s["mean"] / (1 - h["beta1"] ** t)
+    p -= h["lr"] * corrected / (np.sqrt(square / (1 - h["beta2"] ** t)) + h["eps"])
+
+
+def nadam(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int,
+          now: int) -> None:
+    t, d = age + 1, decayed(p, g, h, h["lr"])
+    square = moments(s, d, h)
+    mu = [h["beta1"] * (1 - 0.5 * 0.96 ** (k * h["momentum_decay"])) for k in range(1, t + 2)]
+    direction = ((1 - mu[-2]) / (1 - np.prod(mu[:-1])) * d
+                 + mu[-1] / (1 - np.prod(mu)) * s["mean"])
+    p -= h["lr"] * direction / (np.sqrt(square / (1 - h["beta2"] ** t)) + h["eps"])
+
+
+def decayed(p: Array, g: Array, h: Mapping[str, Any], lr: float) -> Array:
+    """The gradient with its L2 penalty; a decoupled one shrinks the parameter now."""
+    if not h["decoupled_weight_decay"]:
+        return g + h["weight_decay"] * p
+    p *= 1 - lr * h["weight_decay"]
+    return g
+
+
+def moments(s: dict[str, Array], d: Array, h: Mapping[str, Any]) -> Array:
+    """Update the mean of the gradient and of its square; return the latter."""
+    s["mean"][...] = h["beta1"] * s["mean"] + (1 - h["beta1"]) * d
+    square = s["square"]
+    square[...] = h["beta2"] * square + (1 - h["beta2"]) * d * d
+    return square
+
+
+RULES: dict[str, Rule] = {
+    "SGD": sgd, "QHM": qhm, "AggMo": aggmo, "Signum": signum, "Lion": lion, "RMSprop": rmsprop,
+    "Adagrad": adagrad, "Adam": adam, "AdamW": adam, "NAdam": nadam,
+}
 
 
 def clip(grads: Sequence[Array | None], h: Mapping[str, Any]) -> list[Array | None]:

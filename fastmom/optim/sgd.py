@@ -1,4 +1,4 @@
-"""Stochastic gradient descent with momentum."""
+"""Gradient descent with one momentum or several."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastmom.kernels import RULES
-from fastmom.optim.base import Optimizer
-from fastmom.optim.hyper import Choice, Flag, Number
+from fastmom.optim.base import Optimizer, weight_decay
+from fastmom.optim.hyper import Choice, Flag, Number, Numbers
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -47,6 +47,8 @@ class SGD(Optimizer):
         Look ahead along the velocity. Has no effect on the formula while momentum is 0.
     weight_decay : float, default 0
         L2 penalty added to the gradient, >= 0.
+    decoupled_weight_decay : bool, default False
+        Shrink the parameters by ``1 - lr * weight_decay`` instead, as AdamW does.
     decay : float, default 0
         Time-based decay as in Keras 2: ``lr / (1 + decay * iterations)``, >= 0.
     convention : {"torch", "keras", "ema"}
@@ -77,6 +79,7 @@ class SGD(Optimizer):
     dampening = Number(0.0, 0.0, 1.0)
     nesterov = Flag(False)
     weight_decay = Number(0.0)
+    decoupled_weight_decay = Flag(False)
     decay = Number(0.0)
     convention = Choice("torch", "keras", "ema")
 
@@ -84,11 +87,12 @@ class SGD(Optimizer):
 
     def __init__(self, params: Params | None = None, lr: float = 0.01, momentum: float = 0.0,
                  dampening: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0,
-                 decay: float = 0.0, *, convention: str = "torch",
-                 **common: Unpack[Common]) -> None:
+                 decay: float = 0.0, *, decoupled_weight_decay: bool = False,
+                 convention: str = "torch", **common: Unpack[Common]) -> None:
         super().__init__(params, {
             "lr": lr, "momentum": momentum, "dampening": dampening, "nesterov": nesterov,
-            "weight_decay": weight_decay, "decay": decay, "convention": convention}, common)
+            "weight_decay": weight_decay, "decoupled_weight_decay": decoupled_weight_decay,
+            "decay": decay, "convention": convention}, common)
 
     def _check_together(self, values: Mapping[str, Any]) -> None:
         super()._check_together(values)
@@ -105,9 +109,10 @@ class SGD(Optimizer):
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         lr = group["lr"] / (1 + group["decay"] * self.iterations)
-        m, wd = group["momentum"], group["weight_decay"]
+        m = group["momentum"]
+        wd, keep = weight_decay(group, lr)
         if m == 0:
-            return RULES["sgd"], lr, wd
+            return RULES["sgd"], lr, wd, keep
         # v = m v + k d;  p -= x v + y d, with (k, x, y) by convention and Nesterov
         k, x, y = {
             ("torch", False): (1 - group["dampening"] if age else 1.0, lr, 0.0),
@@ -117,4 +122,115 @@ class SGD(Optimizer):
             ("ema", False): (1 - m, lr, 0.0),
             ("ema", True): (1 - m, lr * m, lr * (1 - m)),
         }[group["convention"], group["nesterov"]]
-        return RULES["momentum"], m, k, x, y, wd
+        return RULES["momentum"], m, k, x, y, wd, keep
+
+
+class QHM(Optimizer):
+    r"""Quasi-hyperbolic momentum: a mean of the plain and the momentum step.
+
+    With ``d = g + weight_decay * p``: ``v = m v + (1 - m) d``, ``p -= lr ((1 - nu) d + nu v)``.
+    With ``nu = 0`` it is plain descent, with ``nu = 1`` `SGD` of convention "ema", with ``nu = m``
+    its Nesterov form.
+
+    Parameters
+    ----------
+    params : list of ndarray, or list of dict, or None
+        See `Optimizer`.
+    lr : float, default 0.01
+        Learning rate, >= 0.
+    momentum, nu : float, default 0.999 and 0.7
+        From 0 to 1; the defaults are the paper's advice.
+    weight_decay : float, default 0
+        L2 penalty added to the gradient, >= 0.
+    **common
+        Clipping and the like: see `Optimizer`.
+
+    References
+    ----------
+    J. Ma and D. Yarats, "Quasi-hyperbolic momentum and Adam for deep learning", ICLR 2019.
+
+    Examples
+    --------
+    >>> import numpy as np, fastmom as fm
+    >>> p = np.ones(2, np.float32)
+    >>> fm.QHM([p], lr=0.5, momentum=0.5, nu=0.5).step([np.ones(2, np.float32)])
+    True
+    >>> p
+    array([0.625, 0.625], dtype=float32)
+    """
+
+    lr = Number(0.01)
+    momentum = Number(0.999, 0.0, 1.0)
+    nu = Number(0.7, 0.0, 1.0)
+    weight_decay = Number(0.0)
+
+    state_names: ClassVar[tuple[str, ...]] = ("velocity",)
+
+    def __init__(self, params: Params | None = None, lr: float = 0.01, momentum: float = 0.999,
+                 nu: float = 0.7, weight_decay: float = 0.0, **common: Unpack[Common]) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "nu": nu,
+                                  "weight_decay": weight_decay}, common)
+
+    def _steady(self, group: Mapping[str, Any]) -> bool:
+        return True
+
+    def _row(self, group: Mapping[str, Any], age: int) -> Row:
+        lr, m, nu = group["lr"], group["momentum"], group["nu"]
+        return RULES["momentum"], m, 1 - m, lr * nu, lr * (1 - nu), group["weight_decay"], 1.0
+
+
+class AggMo(Optimizer):
+    r"""Aggregated momentum: the mean step of several velocities.
+
+    With ``d = g + weight_decay * p``: ``v_j = m_j v_j + d`` for each of the K momenta,
+    ``p -= lr / K * sum(v_j)``. Small momenta damp the oscillations of large ones.
+
+    Parameters
+    ----------
+    params : list of ndarray, or list of dict, or None
+        See `Optimizer`.
+    lr : float, default 0.01
+        Learning rate, >= 0.
+    momenta : tuple of 1 to 4 floats, default (0, 0.9, 0.99)
+        Each from 0 to 1.
+    weight_decay : float, default 0
+        L2 penalty added to the gradient, >= 0.
+    **common
+        Clipping and the like: see `Optimizer`.
+
+    References
+    ----------
+    J. Lucas, S. Sun, R. Zemel and R. Grosse, "Aggregated momentum: stability through passive
+    damping", ICLR 2019.
+
+    Examples
+    --------
+    >>> import numpy as np, fastmom as fm
+    >>> p = np.ones(2, np.float32)
+    >>> opt = fm.AggMo([p], lr=0.5, momenta=(0.0, 0.5))
+    >>> [opt.step([np.ones(2, np.float32)]) for _ in range(2)]
+    [True, True]
+    >>> p
+    array([-0.125, -0.125], dtype=float32)
+    """
+
+    lr = Number(0.01)
+    momenta = Numbers((0.0, 0.9, 0.99), Number(0.0, 0.0, 1.0), most=4)
+    weight_decay = Number(0.0)
+
+    # A velocity beyond the number of momenta is never touched, so it takes no memory.
+    state_names: ClassVar[tuple[str, ...]] = tuple(f"velocity{j}" for j in range(4))
+
+    def __init__(self, params: Params | None = None, lr: float = 0.01,
+                 momenta: tuple[float, ...] = (0.0, 0.9, 0.99), weight_decay: float = 0.0,
+                 **common: Unpack[Common]) -> None:
+        super().__init__(params, {"lr": lr, "momenta": momenta, "weight_decay": weight_decay},
+                         common)
+
+    def _steady(self, group: Mapping[str, Any]) -> bool:
+        return True
+
+    def _row(self, group: Mapping[str, Any], age: int) -> Row:
+        momenta = group["momenta"]
+        return (RULES["aggmo"], group["lr"] / len(momenta), group["weight_decay"], len(momenta),
+                *momenta)

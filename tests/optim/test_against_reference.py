@@ -110,9 +110,10 @@ def check(case: Case, sizes: list[int], dtype: Any, **common: Any) -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("case", OPTIMIZERS, ids=label)
 def test_equals_reference(case: Case, dtype: Any, build: str) -> None:
-    for size in SIZES:
+    *small, large = SIZES
+    for size in small:
         check(case, [size], dtype)
-    check(case, SIZES, dtype)
+    check(case, [*small, large] if dtype == np.float32 else small, dtype)   # longdouble is slow
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -127,7 +128,7 @@ def test_gradient_options_equal_reference(common: dict[str, Any], dtype: Any, bu
 @pytest.mark.parametrize("case", OPTIMIZERS, ids=label)
 def test_same_bits_for_any_threads_and_build(case: Case, dtype: Any,
                                              common: dict[str, Any]) -> None:
-    params, grads = problem(SIZES, dtype)
+    params, grads = problem([*SIZES[:-1], 30011], dtype)        # some chunks for each of 8 threads
     before = isa.in_use()
     results = {}
     try:

@@ -1,0 +1,209 @@
+"""Adam: momentum over the root mean square, both corrected for starting at zero."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fastmom.kernels import RULES
+from fastmom.optim.base import Optimizer, weight_decay
+from fastmom.optim.hyper import Flag, Number
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from fastmom.types import Common, Params, Row
+
+
+class Adam(Optimizer):
+    r"""Adaptive moment estimation.
+
+    With ``d = g + weight_decay * p`` and t the parameter's own step, counted from 1:
+    ``m = beta1 m + (1 - beta1) d``, ``v = beta2 v + (1 - beta2) d^2``,
+    ``p -= lr / (1 - beta1^t) * m / (sqrt(v / (1 - beta2^t)) + eps)``.
+    Equals PyTorch's and optax's; Keras and TensorFlow.js add `eps` to the uncorrected root, so
+    their eps is smaller by ``sqrt(1 - beta2^t)``.
+
+    Parameters
+    ----------
+    params : list of ndarray, or list of dict, or None
+        See `Optimizer`.
+    lr : float, default 1e-3
+        Learning rate, >= 0.
+    beta1, beta2 : float, default 0.9 and 0.999
+        From 0 to below 1: memory of the gradient and of its square.
+    eps : float, default 1e-8
+        > 0.
+    weight_decay : float, default 0
+        >= 0; an L2 penalty added to the gradient.
+    decoupled_weight_decay : bool, default False
+        Shrink the parameters by ``1 - lr * weight_decay`` instead: AdamW.
+    amsgrad : bool, default False
+        Divide by the root of the largest v so far.
+    **common
+        Clipping and the like: see `Optimizer`.
+
+    References
+    ----------
+    D. P. Kingma and J. Ba, "Adam: a method for stochastic optimization", ICLR 2015. S. J. Reddi,
+    S. Kale and S. Kumar, "On the convergence of Adam and beyond", ICLR 2018 (AMSGrad).
+
+    Examples
+    --------
+    >>> import numpy as np, fastmom as fm
+    >>> p = np.zeros(2, np.float32)
+    >>> fm.Adam([p], lr=0.5).step([np.array([3.0, -0.1], np.float32)])
+    True
+    >>> p
+    array([-0.5,  0.5], dtype=float32)
+    """
+
+    lr = Number(1e-3)
+    beta1 = Number(0.9, 0.0, math.nextafter(1.0, 0.0))
+    beta2 = Number(0.999, 0.0, math.nextafter(1.0, 0.0))
+    eps = Number(1e-8, open_low=True)
+    weight_decay = Number(0.0)
+    decoupled_weight_decay = Flag(False)
+    amsgrad = Flag(False)
+
+    # Without AMSGrad the largest square is never touched, so it takes no memory.
+    state_names: ClassVar[tuple[str, ...]] = ("mean", "square", "largest_square")
+
+    def __init__(self, params: Params | None = None, lr: float = 1e-3, beta1: float = 0.9,
+                 beta2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.0,
+                 decoupled_weight_decay: bool = False, amsgrad: bool = False,
+                 **common: Unpack[Common]) -> None:
+        super().__init__(params, {
+            "lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay, "amsgrad": amsgrad}, common)
+
+    def _row(self, group: Mapping[str, Any], age: int) -> Row:
+        rule = RULES["amsgrad" if group["amsgrad"] else "adam"]
+        return adam_row(rule, group, age + 1, group["lr"] / (1 - group["beta1"] ** (age + 1)), 0.0)
+
+
+class AdamW(Adam):
+    r"""Adam with decoupled weight decay: `Adam` with other defaults.
+
+    ``p = (1 - lr weight_decay) p`` before Adam's step. Equals PyTorch's and optax's.
+
+    Parameters
+    ----------
+    params : list of ndarray, or list of dict, or None
+        See `Optimizer`.
+    weight_decay : float, default 0.01
+        >= 0.
+    decoupled_weight_decay : bool, default True
+        False makes it Adam.
+    lr, beta1, beta2, eps, amsgrad, **common
+        As in `Adam`.
+
+    References
+    ----------
+    I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", ICLR 2019.
+
+    Examples
+    --------
+    >>> import numpy as np, fastmom as fm
+    >>> p = np.ones(2, np.float32)
+    >>> fm.AdamW([p], lr=0.5, weight_decay=0.5).step([np.array([3.0, -0.1], np.float32)])
+    True
+    >>> p
+    array([0.25, 1.25], dtype=float32)
+    """
+
+    weight_decay = Number(0.01)
+    decoupled_weight_decay = Flag(True)
+
+    def __init__(self, params: Params | None = None, lr: float = 1e-3, beta1: float = 0.9,
+                 beta2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.01,
+                 decoupled_weight_decay: bool = True, amsgrad: bool = False,
+                 **common: Unpack[Common]) -> None:
+        super().__init__(params, lr, beta1, beta2, eps, weight_decay, decoupled_weight_decay,
+                         amsgrad, **common)
+
+
+class NAdam(Optimizer):
+    r"""Adam with Nesterov momentum.
+
+    With ``mu_t = beta1 (1 - 0.96^(t momentum_decay) / 2)`` and m, v, d as in `Adam`:
+    ``p -= lr [(1 - mu_t) / (1 - prod mu_1..t) d + mu_(t+1) / (1 - prod mu_1..t+1) m]
+    / (sqrt(v / (1 - beta2^t)) + eps)``. Equals PyTorch's for constant `beta1`.
+
+    Parameters
+    ----------
+    params : list of ndarray, or list of dict, or None
+        See `Optimizer`.
+    lr : float, default 2e-3
+        Learning rate, >= 0.
+    momentum_decay : float, default 4e-3
+        >= 0.
+    beta1, beta2, eps, weight_decay, decoupled_weight_decay, **common
+        As in `Adam`.
+
+    References
+    ----------
+    T. Dozat, "Incorporating Nesterov momentum into Adam", ICLR workshop 2016.
+
+    Examples
+    --------
+    >>> import numpy as np, fastmom as fm
+    >>> p = np.zeros(2, np.float32)
+    >>> fm.NAdam([p]).step([np.array([3.0, -0.1], np.float32)])
+    True
+    >>> bool((p < 0)[0] and (p > 0)[1])
+    True
+    """
+
+    lr = Number(2e-3)
+    beta1 = Number(0.9, 0.0, math.nextafter(1.0, 0.0))
+    beta2 = Number(0.999, 0.0, math.nextafter(1.0, 0.0))
+    eps = Number(1e-8, open_low=True)
+    weight_decay = Number(0.0)
+    decoupled_weight_decay = Flag(False)
+    momentum_decay = Number(4e-3)
+
+    state_names: ClassVar[tuple[str, ...]] = ("mean", "square")
+
+    def __init__(self, params: Params | None = None, lr: float = 2e-3, beta1: float = 0.9,
+                 beta2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.0,
+                 decoupled_weight_decay: bool = False, momentum_decay: float = 4e-3,
+                 **common: Unpack[Common]) -> None:
+        super().__init__(params, {
+            "lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay, "momentum_decay": momentum_decay},
+            common)
+
+    def _row(self, group: Mapping[str, Any], age: int) -> Row:
+        beta1, decay, t = group["beta1"], group["momentum_decay"], age + 1
+        now, then = nadam_product(beta1, decay, t), nadam_product(beta1, decay, t + 1)
+        x = group["lr"] * nadam_momentum(beta1, decay, t + 1) / (1 - then)
+        y = group["lr"] * (1 - nadam_momentum(beta1, decay, t)) / (1 - now)
+        return adam_row(RULES["adam"], group, t, x, y)
+
+
+def adam_row(rule: int, group: Mapping[str, Any], t: int, x: float, y: float) -> Row:
+    """The coefficients of a step along ``x m + y d``."""
+    b1, b2 = group["beta1"], group["beta2"]
+    wd, keep = weight_decay(group, group["lr"])
+    return (rule, b1, 1 - b1, b2, 1 - b2, x, y, 1 / math.sqrt(1 - b2 ** t), group["eps"], wd, keep)
+
+
+def nadam_momentum(beta1: float, decay: float, t: int) -> float:
+    return float(beta1 * (1 - 0.5 * 0.96 ** (t * decay)))
+
+
+def nadam_product(beta1: float, decay: float, t: int) -> float:
+    """The product of the momenta of steps 1 to t, which soon is 0."""
+    products = nadam_products(beta1, decay)
+    while len(products) <= t and products[-1] > 0:
+        products.append(products[-1] * nadam_momentum(beta1, decay, len(products)))
+    return products[min(t, len(products) - 1)]
+
+
+@lru_cache(maxsize=16)
+def nadam_products(beta1: float, decay: float) -> list[float]:
+    """What `nadam_product` has computed so far."""
+    return [1.0]

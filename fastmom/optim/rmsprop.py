@@ -1,0 +1,149 @@
+"""Steps divided by the root of the squared gradients, remembered or summed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fastmom.kernels import RULES
+from fastmom.optim.base import Optimizer
+from fastmom.optim.hyper import Flag, Number
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from fastmom.types import Common, Params, Row
+
+
+class RMSprop(Optimizer):
+    r"""Gradient over its root mean square, with momentum if wanted.
+
+    With ``d = g + weight_decay * p``: ``q = beta2 q + (1 - beta2) d^2``, and centered also
+    ``h = beta2 h + (1 - beta2) d``; ``v = m v + d / (sqrt(q - h^2) + eps)``, ``p -= lr v``.
+    Equals PyTorch's; Keras and TensorFlow put `eps` inside the root.
+
+    Parameters
+    ----------
+    params : list of ndarray, or list of dict, or None
+        See `Optimizer`.
+    lr : float, default 0.01
+        Learning rate, >= 0.
+    beta2 : float, default 0.99
+        Memory of the squares, from 0 to 1; PyTorch calls it alpha, Keras rho.
+    eps : float, default 1e-8
+        > 0.
+    momentum : float, default 0
+        From 0 to 1.
+    centered : bool, default False
+        Divide by the standard deviation instead.
+    weight_decay : float, default 0
+        L2 penalty added to the gradient, >= 0.
+    **common
+        Clipping and the like: see `Optimizer`.
+
+    References
+    ----------
+    G. Hinton, "Neural networks for machine learning", lecture 6e, 2012. A. Graves, "Generating
+    sequences with recurrent neural networks", 2013 (centered).
+
+    Examples
+    --------
+    >>> import numpy as np, fastmom as fm
+    >>> p = np.zeros(2, np.float32)
+    >>> fm.RMSprop([p], lr=0.5, beta2=0.75).step([np.full(2, 3.0, np.float32)])
+    True
+    >>> p
+    array([-1., -1.], dtype=float32)
+    """
+
+    lr = Number(0.01)
+    beta2 = Number(0.99, 0.0, 1.0)
+    eps = Number(1e-8, open_low=True)
+    momentum = Number(0.0, 0.0, 1.0)
+    centered = Flag(False)
+    weight_decay = Number(0.0)
+
+    # What the chosen form does not use is never touched, so it takes no memory.
+    state_names: ClassVar[tuple[str, ...]] = ("square", "velocity", "mean")
+
+    def __init__(self, params: Params | None = None, lr: float = 0.01, beta2: float = 0.99,
+                 eps: float = 1e-8, momentum: float = 0.0, centered: bool = False,
+                 weight_decay: float = 0.0, **common: Unpack[Common]) -> None:
+        super().__init__(params, {"lr": lr, "beta2": beta2, "eps": eps, "momentum": momentum,
+                                  "centered": centered, "weight_decay": weight_decay}, common)
+
+    def _steady(self, group: Mapping[str, Any]) -> bool:
+        return True
+
+    def _row(self, group: Mapping[str, Any], age: int) -> Row:
+        m, b = group["momentum"], group["beta2"]
+        rule = "rmsprop_centered" if group["centered"] else "rmsprop_momentum" if m else "rmsprop"
+        return RULES[rule], group["lr"], b, 1 - b, group["eps"], group["weight_decay"], m
+
+
+class Adagrad(Optimizer):
+    r"""Gradient over the root of the sum of all squares so far.
+
+    With ``d = g + weight_decay * p``: ``q += d^2``, ``p -= lr_t d / (sqrt(q) + eps)``,
+    ``lr_t = lr / (1 + decay * (t - 1))`` at a parameter's step t. Equals PyTorch's.
+
+    Parameters
+    ----------
+    params : list of ndarray, or list of dict, or None
+        See `Optimizer`.
+    lr : float, default 0.01
+        Learning rate, >= 0.
+    decay : float, default 0
+        >= 0.
+    eps : float, default 1e-10
+        > 0.
+    weight_decay : float, default 0
+        L2 penalty added to the gradient, >= 0.
+    initial_accumulator : float, default 0
+        What the sums start from, >= 0; takes effect when the optimizer is bound.
+    **common
+        Clipping and the like: see `Optimizer`.
+
+    References
+    ----------
+    J. Duchi, E. Hazan and Y. Singer, "Adaptive subgradient methods for online learning and
+    stochastic optimization", JMLR 2011.
+
+    Examples
+    --------
+    >>> import numpy as np, fastmom as fm
+    >>> p = np.zeros(2, np.float32)
+    >>> fm.Adagrad([p], lr=0.5, initial_accumulator=16.0).step([np.full(2, 3.0, np.float32)])
+    True
+    >>> p
+    array([-0.3, -0.3], dtype=float32)
+    """
+
+    lr = Number(0.01)
+    decay = Number(0.0)
+    eps = Number(1e-10, open_low=True)
+    weight_decay = Number(0.0)
+    initial_accumulator = Number(0.0)
+
+    state_names: ClassVar[tuple[str, ...]] = ("square",)
+
+    def __init__(self, params: Params | None = None, lr: float = 0.01, decay: float = 0.0,
+                 eps: float = 1e-10, weight_decay: float = 0.0, initial_accumulator: float = 0.0,
+                 **common: Unpack[Common]) -> None:
+        super().__init__(params, {
+            "lr": lr, "decay": decay, "eps": eps, "weight_decay": weight_decay,
+            "initial_accumulator": initial_accumulator}, common)
+
+    def bind(self, params: Params) -> None:
+        super().bind(params)
+        sums = iter(self.state)
+        for group in self.param_groups:
+            for _ in group["params"]:
+                next(sums)["square"][...] = group["initial_accumulator"]
+
+    def _steady(self, group: Mapping[str, Any]) -> bool:
+        return not group["decay"]
+
+    def _row(self, group: Mapping[str, Any], age: int) -> Row:
+        lr = group["lr"] / (1 + group["decay"] * age)
+        return RULES["rmsprop"], lr, 1.0, 1.0, group["eps"], group["weight_decay"]

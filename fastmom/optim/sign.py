@@ -1,0 +1,121 @@
+"""Steps along the sign of a momentum: every element moves by lr."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fastmom.kernels import RULES
+from fastmom.optim.base import Optimizer
+from fastmom.optim.hyper import Number
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from fastmom.types import Common, Params, Row
+
+
+class Signum(Optimizer):
+    r"""SignSGD with momentum.
+
+    ``v = m v + (1 - m) g``, ``p = (1 - lr weight_decay) p - lr sign(v)``. Without momentum it is
+    SignSGD. The sign of 0 is 0, as in NumPy.
+
+    Parameters
+    ----------
+    params : list of ndarray, or list of dict, or None
+        See `Optimizer`.
+    lr : float, default 1e-3
+        What each element moves in a step, >= 0.
+    momentum : float, default 0.9
+        From 0 to 1.
+    weight_decay : float, default 0
+        Decoupled, >= 0.
+    **common
+        Clipping and the like: see `Optimizer`.
+
+    References
+    ----------
+    J. Bernstein et al., "signSGD: compressed optimisation for non-convex problems", ICML 2018.
+
+    Examples
+    --------
+    >>> import numpy as np, fastmom as fm
+    >>> p = np.zeros(3, np.float32)
+    >>> fm.Signum([p], lr=0.5).step([np.array([3.0, -0.1, 0.0], np.float32)])
+    True
+    >>> p
+    array([-0.5,  0.5,  0. ], dtype=float32)
+    """
+
+    lr = Number(1e-3)
+    momentum = Number(0.9, 0.0, 1.0)
+    weight_decay = Number(0.0)
+
+    state_names: ClassVar[tuple[str, ...]] = ("velocity",)
+
+    def __init__(self, params: Params | None = None, lr: float = 1e-3, momentum: float = 0.9,
+                 weight_decay: float = 0.0, **common: Unpack[Common]) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay},
+                         common)
+
+    def _steady(self, group: Mapping[str, Any]) -> bool:
+        return True
+
+    def _row(self, group: Mapping[str, Any], age: int) -> Row:
+        lr, m = group["lr"], group["momentum"]
+        return RULES["sign"], m, 1 - m, m, 1 - m, lr, 1 - lr * group["weight_decay"]
+
+
+class Lion(Optimizer):
+    r"""Evolved sign momentum.
+
+    ``p = (1 - lr weight_decay) p - lr sign(beta1 v + (1 - beta1) g)``,
+    ``v = beta2 v + (1 - beta2) g``. Equals optax's `lion`.
+
+    Parameters
+    ----------
+    params : list of ndarray, or list of dict, or None
+        See `Optimizer`.
+    lr : float, default 1e-4
+        What each element moves in a step, >= 0; a third to a tenth of AdamW's.
+    beta1, beta2 : float, default 0.9 and 0.99
+        From 0 to 1.
+    weight_decay : float, default 0
+        Decoupled, >= 0; three to ten times AdamW's.
+    **common
+        Clipping and the like: see `Optimizer`.
+
+    References
+    ----------
+    X. Chen et al., "Symbolic discovery of optimization algorithms", NeurIPS 2023.
+
+    Examples
+    --------
+    >>> import numpy as np, fastmom as fm
+    >>> p = np.zeros(3, np.float32)
+    >>> fm.Lion([p], lr=0.5).step([np.array([3.0, -0.1, 0.0], np.float32)])
+    True
+    >>> p
+    array([-0.5,  0.5,  0. ], dtype=float32)
+    """
+
+    lr = Number(1e-4)
+    beta1 = Number(0.9, 0.0, 1.0)
+    beta2 = Number(0.99, 0.0, 1.0)
+    weight_decay = Number(0.0)
+
+    state_names: ClassVar[tuple[str, ...]] = ("velocity",)
+
+    def __init__(self, params: Params | None = None, lr: float = 1e-4, beta1: float = 0.9,
+                 beta2: float = 0.99, weight_decay: float = 0.0,
+                 **common: Unpack[Common]) -> None:
+        super().__init__(params, {"lr": lr, "beta1": beta1, "beta2": beta2,
+                                  "weight_decay": weight_decay}, common)
+
+    def _steady(self, group: Mapping[str, Any]) -> bool:
+        return True
+
+    def _row(self, group: Mapping[str, Any], age: int) -> Row:
+        lr, b1, b2 = group["lr"], group["beta1"], group["beta2"]
+        return RULES["sign"], b1, 1 - b1, b2, 1 - b2, lr, 1 - lr * group["weight_decay"]

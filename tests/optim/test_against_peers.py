@@ -1,0 +1,128 @@
+"""The same path as the installed PyTorch and optax, over 200 steps in float64 with a changing lr."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastmom as fm
+
+STEPS = 200
+RNG = np.random.default_rng(0)
+START = RNG.standard_normal(50)
+CURVATURE = np.logspace(0, 3, 50)       # an ill-conditioned quadratic
+Make = Callable[..., fm.Optimizer]
+
+
+def lr_at(step: int) -> float:
+    return 1e-4 * (1 + step % 7)
+
+
+def gradient(p: Any, step: int) -> Any:
+    """Of the quadratic, with a turning slope that keeps it from settling."""
+    return CURVATURE * p + np.cos(step + np.arange(50.0))
+
+
+def ours(make: Make) -> Any:
+    p = START.copy()
+    optimizer = make([p], lr=lr_at(0))
+    for step in range(STEPS):
+        optimizer.lr = lr_at(step)      # type: ignore[attr-defined]
+        optimizer.step([gradient(p, step)])
+    return p
+
+
+def partial(cls: Any, **hyper: Any) -> Make:
+    return lambda params, lr: cls(params, lr=lr, **hyper)
+
+
+# fastmom's optimizer, torch's name and arguments
+TORCH: list[tuple[Make, str, dict[str, Any]]] = [
+    (partial(fm.SGD), "SGD", {}),
+    (partial(fm.SGD, weight_decay=0.1), "SGD", {"weight_decay": 0.1}),
+    (partial(fm.SGD, momentum=0.9), "SGD", {"momentum": 0.9}),
+    (partial(fm.SGD, momentum=0.9, nesterov=True, weight_decay=0.1), "SGD",
+     {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
+    (partial(fm.SGD, momentum=0.9, dampening=0.5), "SGD", {"momentum": 0.9, "dampening": 0.5}),
+    (partial(fm.SGD, momentum=0.5, maximize=True), "SGD", {"momentum": 0.5, "maximize": True}),
+    (partial(fm.RMSprop), "RMSprop", {}),
+    (partial(fm.RMSprop, momentum=0.9, beta2=0.9, eps=1e-3, weight_decay=0.1), "RMSprop",
+     {"momentum": 0.9, "alpha": 0.9, "eps": 1e-3, "weight_decay": 0.1}),
+    (partial(fm.RMSprop, centered=True, momentum=0.5), "RMSprop",
+     {"centered": True, "momentum": 0.5}),
+    (partial(fm.Adagrad, decay=0.1, initial_accumulator=0.2, weight_decay=0.1), "Adagrad",
+     {"lr_decay": 0.1, "initial_accumulator_value": 0.2, "weight_decay": 0.1}),
+    (partial(fm.Adam), "Adam", {}),
+    (partial(fm.Adam, weight_decay=0.1, amsgrad=True), "Adam",
+     {"weight_decay": 0.1, "amsgrad": True}),
+    (partial(fm.Adam, beta1=0.5, beta2=0.8, eps=1e-3), "Adam", {"betas": (0.5, 0.8), "eps": 1e-3}),
+    (partial(fm.AdamW), "AdamW", {}),
+    (partial(fm.AdamW, weight_decay=0.5, amsgrad=True), "AdamW",
+     {"weight_decay": 0.5, "amsgrad": True}),
+    (partial(fm.NAdam), "NAdam", {}),
+    (partial(fm.NAdam, momentum_decay=0.1, weight_decay=0.1, decoupled_weight_decay=True), "NAdam",
+     {"momentum_decay": 0.1, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+]
+
+
+@pytest.mark.parametrize(("make", "name", "hyper"), TORCH, ids=[f"{r[1]}-{r[2]}" for r in TORCH])
+def test_torch(make: Make, name: str, hyper: dict[str, Any]) -> None:
+    torch = pytest.importorskip("torch")
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)      # else NAdam's product of momenta is kept in float32
+    try:
+        p = torch.from_numpy(START.copy()).requires_grad_()
+        optimizer = getattr(torch.optim, name)([p], lr=lr_at(0), **hyper)
+        for step in range(STEPS):
+            optimizer.param_groups[0]["lr"] = lr_at(step)
+            p.grad = torch.from_numpy(gradient(p.detach().numpy(), step))
+            optimizer.step()
+    finally:
+        torch.set_default_dtype(before)
+    np.testing.assert_allclose(ours(make), p.detach().numpy(), rtol=1e-12, atol=1e-14)
+
+
+def test_torch_clipping() -> None:
+    """Up to torch's eps of 1e-6 beside the norm."""
+    torch = pytest.importorskip("torch")
+    grads = [RNG.standard_normal((7, 3)), RNG.standard_normal(5)]
+    params = [np.zeros_like(g) for g in grads]
+    optimizer = fm.SGD(params, lr=1.0, clip_norm=0.5)
+    optimizer.step(grads)
+    theirs = [torch.zeros(g.shape, dtype=torch.float64, requires_grad=True) for g in grads]
+    for p, g in zip(theirs, grads, strict=True):
+        p.grad = torch.from_numpy(g.copy())
+    norm = torch.nn.utils.clip_grad_norm_(theirs, 0.5)
+    assert optimizer.grad_norm == pytest.approx(float(norm), rel=1e-14)
+    for p, q in zip(params, theirs, strict=True):
+        np.testing.assert_allclose(-p, q.grad.numpy(), rtol=1e-6 / float(norm) * 1.01)
+
+
+# fastmom's optimizer, optax's name and arguments
+OPTAX: list[tuple[Make, str, dict[str, Any]]] = [
+    (partial(fm.SGD), "sgd", {}),
+    (partial(fm.SGD, momentum=0.9), "sgd", {"momentum": 0.9}),
+    (partial(fm.SGD, momentum=0.9, nesterov=True), "sgd", {"momentum": 0.9, "nesterov": True}),
+    (partial(fm.Lion, beta1=0.8, weight_decay=0.1), "lion", {"b1": 0.8, "weight_decay": 0.1}),
+    (partial(fm.Adam), "adam", {}),
+    (partial(fm.AdamW, weight_decay=0.1), "adamw", {"weight_decay": 0.1}),
+]
+
+
+@pytest.mark.parametrize(("make", "name", "hyper"), OPTAX, ids=[f"{r[1]}-{r[2]}" for r in OPTAX])
+def test_optax(make: Make, name: str, hyper: dict[str, Any]) -> None:
+    optax = pytest.importorskip("optax")
+    jax = pytest.importorskip("jax")
+    with jax.enable_x64(True):
+        p = jax.numpy.asarray(START)
+        optimizer = optax.inject_hyperparams(getattr(optax, name))(learning_rate=lr_at(0), **hyper)
+        state = optimizer.init(p)
+        for step in range(STEPS):
+            state.hyperparams["learning_rate"] = jax.numpy.asarray(lr_at(step))
+            updates, state = optimizer.update(jax.numpy.asarray(gradient(np.asarray(p), step)),
+                                              state, p)
+            p = optax.apply_updates(p, updates)
+    np.testing.assert_allclose(ours(make), np.asarray(p), rtol=1e-12, atol=1e-14)
