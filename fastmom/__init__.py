@@ -1,7 +1,7 @@
 """fastmom: momentum optimizers for NumPy arrays at the speed of memory."""
 
 from importlib import import_module
-from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from fastmom.config import get_flush_subnormals, set_flush_subnormals, show_config
 from fastmom.optim import (
@@ -19,6 +19,13 @@ from fastmom.optim import (
 )
 from fastmom.threads import get_num_threads, num_threads, set_num_threads
 
+if TYPE_CHECKING:
+    from fastmom import data as data
+    from fastmom import nn as nn
+    from fastmom.optim import schedules as schedules
+    from fastmom.smoothing import ExponentialSmoothing as ExponentialSmoothing
+    from fastmom.smoothing import smooth as smooth
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -28,6 +35,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "AggMo",
+    "ExponentialSmoothing",
     "Lion",
     "NAdam",
     "Optimizer",
@@ -38,13 +46,26 @@ __all__ = [
     "get_num_threads",
     "nn",
     "num_threads",
+    "schedules",
     "set_flush_subnormals",
     "set_num_threads",
     "show_config",
+    "smooth",
 ]
 
 
-def __getattr__(name: str) -> ModuleType:
-    if name in ("data", "nn"):      # imported when first used: `import fastmom` stays quick
-        return import_module(f"fastmom.{name}")
-    raise AttributeError(f"module 'fastmom' has no attribute {name!r}")
+# Imported when first used: `import fastmom` stays quick.
+LAZY = {
+    "data": "fastmom.data",
+    "nn": "fastmom.nn",
+    "schedules": "fastmom.optim.schedules",
+    "ExponentialSmoothing": "fastmom.smoothing",
+    "smooth": "fastmom.smoothing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in LAZY:
+        raise AttributeError(f"module 'fastmom' has no attribute {name!r}")
+    module = import_module(LAZY[name])
+    return getattr(module, name) if hasattr(module, name) else module

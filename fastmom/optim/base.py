@@ -42,6 +42,9 @@ class Optimizer:
 
     Notes
     -----
+    A numeric hyper-parameter may be a schedule: any callable that takes the number of steps taken
+    so far and returns the value for the coming one, such as those in `fastmom.optim.schedules`.
+
     The optimizer keeps references to the gradient arrays of its last step. When it is given the
     same arrays again (filled with new values), a step costs least.
     """
@@ -137,14 +140,6 @@ class Optimizer:
     def _changed(self) -> None:
         """Take changed hyper-parameters into the next step."""
         self._rows = None
-        if self._engine is not None:
-            def limit(value: float | None) -> float:
-                return math.inf if value is None else value
-            self._engine.clip_norm = limit(self.clip_norm)
-            self._engine.clip_norm_per_tensor = limit(self.clip_norm_per_tensor)
-            self._engine.clip_value = limit(self.clip_value)
-            self._engine.scale = (-1.0 if self.maximize else 1.0) / self.grad_scale
-            self._engine.nonfinite = self.nonfinite
 
     # The step -------------------------------------------------------------------------------------
 
@@ -178,21 +173,37 @@ class Optimizer:
 
     def _make_rows(self) -> list[Row]:
         """Coefficients for the coming step; kept where they stay the same for the one after."""
-        assert self._engine is not None
-        if self._engine.uneven:         # tensors of one group may differ in age
-            ages = list(zip(self._group_of, self._engine.steps.tolist(), strict=True))
+        engine = self._engine
+        assert engine is not None
+        self._set_options(engine, self._options.at(engine.iterations))
+        groups = [group.at(engine.iterations) for group in self.param_groups]
+        if engine.uneven:       # tensors of one group may differ in age
+            ages = list(zip(self._group_of, engine.steps.tolist(), strict=True))
             distinct = list(dict.fromkeys(ages))
-            self._engine.assign([distinct.index(age) for age in ages])
-            return [self._row(self.param_groups[i], age) for i, age in distinct]
-        rows = [self._row(group, self.iterations) for group in self.param_groups]
-        if self._rows is None:
-            self._engine.assign(self._group_of)
-        if all(map(self._steady, self.param_groups)):
+            engine.assign([distinct.index(age) for age in ages])
+            return [self._row(groups[i], age) for i, age in distinct]
+        engine.assign(self._group_of)
+        rows = [self._row(group, engine.iterations) for group in groups]
+        if (all(map(self._steady, groups))
+                and not any(values.scheduled for values in (self._options, *self.param_groups))):
             self._rows = rows
         return rows
 
+    @staticmethod
+    def _set_options(engine: Engine, options: Mapping[str, Any]) -> None:
+        def limit(value: float | None) -> float:
+            return math.inf if value is None else value
+        engine.clip_norm = limit(options["clip_norm"])
+        engine.clip_norm_per_tensor = limit(options["clip_norm_per_tensor"])
+        engine.clip_value = limit(options["clip_value"])
+        engine.scale = (-1.0 if options["maximize"] else 1.0) / options["grad_scale"]
+        engine.nonfinite = options["nonfinite"]
+
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
-        """The rule's number and coefficients for tensors that have had `age` updates."""
+        """The rule's number and coefficients for tensors that have had `age` updates.
+
+        `group` holds the numbers in force, without its params.
+        """
         raise NotImplementedError
 
     def _steady(self, group: Mapping[str, Any]) -> bool:

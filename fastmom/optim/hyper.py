@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Collection, Iterator, MutableMapping
+import warnings
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from fastmom.optim.base import Optimizer
+    from fastmom.types import Schedule
 
 # What other libraries call ours, for the hint in the error.
 SYNONYMS = {
@@ -64,14 +66,21 @@ class Hyper:
 
 
 class Number(Hyper):
-    """A finite real number in an interval; `None` too where that means off."""
+    """A finite real number in an interval, or a schedule of such: any callable of the step.
+
+    `None` too where that means off.
+    """
 
     def __init__(self, default: float | None, low: float = 0.0, high: float = math.inf,
                  *, open_low: bool = False) -> None:
         super().__init__(default)
         self.low, self.high, self.open_low = low, high, open_low
 
-    def check(self, value: Any) -> float | None:
+    def check(self, value: Any) -> float | Schedule | None:
+        return value if callable(value) else self.check_number(value)
+
+    def check_number(self, value: Any) -> float | None:
+        """`check`, but no schedule is allowed."""
         optional = self.default is None
         if optional and value is None:
             return None
@@ -89,6 +98,24 @@ class Number(Hyper):
         return f"a finite number {'>' if self.open_low else '>='} {self.low:g}"
 
 
+class Momentum(Number):
+    """A number from 0 to 1. Exactly 1 is allowed, with a warning, the first time."""
+
+    warned = False
+
+    def __init__(self, default: float) -> None:
+        super().__init__(default, 0.0, 1.0)
+
+    def check_number(self, value: Any) -> float | None:
+        number = super().check_number(value)
+        if number == 1 and not Momentum.warned:
+            Momentum.warned = True
+            warnings.warn("momentum=1.0 never forgets a gradient: the velocity has no friction, so "
+                          "training diverges unless something else slows it down; 0.9 to 0.99 is "
+                          "usual", UserWarning, stacklevel=2)
+        return number
+
+
 class Numbers(Hyper):
     """A tuple of one to `most` numbers, each as `one` allows."""
 
@@ -102,7 +129,7 @@ class Numbers(Hyper):
         if not 1 <= len(value) <= self.most:
             raise self.wrong(value, f"a tuple of 1 to {self.most} numbers")
         self.one.name = f"each of {self.name}"
-        return tuple(self.one.check(number) or 0.0 for number in value)
+        return tuple(self.one.check_number(number) or 0.0 for number in value)
 
 
 class Flag(Hyper):
@@ -160,6 +187,27 @@ class Values(MutableMapping[str, Any]):
         self._optimizer._check_together(changed)
         self._values = changed
         self._optimizer._changed()
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether a value changes by itself."""
+        return any(map(callable, self._values.values()))
+
+    def at(self, step: int) -> Mapping[str, Any]:
+        """The values in force at a step, each schedule's checked like an assigned one."""
+        if not self.scheduled:
+            return self._values
+        now = {}
+        for name, value in self._values.items():
+            hyper = self._hypers[name]
+            if isinstance(hyper, Number) and callable(value):
+                try:
+                    value = hyper.check_number(value(step))
+                except (TypeError, ValueError) as error:
+                    raise type(error)(f"schedule {value!r} at step {step}: {error}") from error
+            now[name] = value
+        self._optimizer._check_together(now)
+        return now
 
     def __delitem__(self, name: str) -> None:
         raise TypeError(f"hyper-parameter {name!r} cannot be deleted")

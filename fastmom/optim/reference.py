@@ -106,16 +106,17 @@ def nadam(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: in
 
 def decayed(p: Array, g: Array, h: Mapping[str, Any], lr: float) -> Array:
     """The gradient with its L2 penalty; a decoupled one shrinks the parameter now."""
-    if not h["decoupled_weight_decay"]:
-        return g + h["weight_decay"] * p
-    p *= 1 - lr * h["weight_decay"]
-    return g
+    if h["decoupled_weight_decay"]:
+        p *= 1 - lr * h["weight_decay"]
+        return g
+    penalised: Array = g + h["weight_decay"] * p
+    return penalised
 
 
 def moments(s: dict[str, Array], d: Array, h: Mapping[str, Any]) -> Array:
     """Update the mean of the gradient and of its square; return the latter."""
     s["mean"][...] = h["beta1"] * s["mean"] + (1 - h["beta1"]) * d
-    square = s["square"]
+    square: Array = s["square"]
     square[...] = h["beta2"] * square + (1 - h["beta2"]) * d * d
     return square
 
@@ -181,9 +182,9 @@ class Reference:
         """One step; None skips a parameter."""
         wide = [None if g is None else g.astype(p.dtype)
                 for g, p in zip(grads, self.params, strict=True)]
-        for i, g in enumerate(clip(wide, self.optimizer._options)):
+        for i, g in enumerate(clip(wide, self.optimizer._options.at(self.iterations))):
             if g is not None:
-                self.rule(self.params[i], g, self.state[i], self.hyper[i], self.ages[i],
-                          self.iterations)
+                self.rule(self.params[i], g, self.state[i], self.hyper[i].at(self.iterations),
+                          self.ages[i], self.iterations)
                 self.ages[i] += 1
         self.iterations += any(g is not None for g in grads)

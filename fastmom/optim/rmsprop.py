@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastmom.kernels import RULES
 from fastmom.optim.base import Optimizer
-from fastmom.optim.hyper import Flag, Number
+from fastmom.optim.hyper import Flag, Momentum, Number
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -59,7 +59,7 @@ class RMSprop(Optimizer):
     lr = Number(0.01)
     beta2 = Number(0.99, 0.0, 1.0)
     eps = Number(1e-8, open_low=True)
-    momentum = Number(0.0, 0.0, 1.0)
+    momentum = Momentum(0.0)
     centered = Flag(False)
     weight_decay = Number(0.0)
 

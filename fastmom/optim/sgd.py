@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastmom.kernels import RULES
 from fastmom.optim.base import Optimizer, weight_decay
-from fastmom.optim.hyper import Choice, Flag, Number, Numbers
+from fastmom.optim.hyper import Choice, Flag, Momentum, Number, Numbers
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -75,7 +75,7 @@ class SGD(Optimizer):
     """
 
     lr = Number(0.01)
-    momentum = Number(0.0, 0.0, 1.0)
+    momentum = Momentum(0.0)
     dampening = Number(0.0, 0.0, 1.0)
     nesterov = Flag(False)
     weight_decay = Number(0.0)
@@ -160,7 +160,7 @@ class QHM(Optimizer):
     """
 
     lr = Number(0.01)
-    momentum = Number(0.999, 0.0, 1.0)
+    momentum = Momentum(0.999)
     nu = Number(0.7, 0.0, 1.0)
     weight_decay = Number(0.0)
 

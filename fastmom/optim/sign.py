@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastmom.kernels import RULES
 from fastmom.optim.base import Optimizer
-from fastmom.optim.hyper import Number
+from fastmom.optim.hyper import Momentum, Number
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -49,7 +49,7 @@ class Signum(Optimizer):
     """
 
     lr = Number(1e-3)
-    momentum = Number(0.9, 0.0, 1.0)
+    momentum = Momentum(0.9)
     weight_decay = Number(0.0)
 
     state_names: ClassVar[tuple[str, ...]] = ("velocity",)

@@ -1,4 +1,4 @@
-"""The same path as the installed PyTorch and optax, over 200 steps in float64 with a changing lr."""
+"""The same path as the installed PyTorch and optax: 200 steps in float64 with a changing lr."""
 
 from __future__ import annotations
 

@@ -168,6 +168,18 @@ def test_hyper_parameters_may_change_between_steps() -> None:
     reference.check()
 
 
+def test_any_number_may_be_a_schedule() -> None:
+    params, grads = problem([9, 20], np.float64)
+    optimizer = run((fm.SGD, {"lr": lambda t: 0.1 / (t + 1), "momentum": lambda t: t / 10,
+                              "weight_decay": lambda t: 0.01 * t}), params, [],
+                    clip_norm=lambda t: 1 + t, grad_scale=lambda t: 2 ** t)
+    reference = Oracle(optimizer)
+    for step in grads:
+        assert optimizer.step(step)
+        reference.step(step)
+    reference.check()
+
+
 def test_groups_have_their_own_hyper_parameters() -> None:
     params, grads = problem([5, 6, 7], np.float64)
     a, b, c = (p.copy() for p in params)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -245,3 +246,24 @@ def test_several_groups_have_no_single_value() -> None:
     with pytest.raises(AttributeError, match=r"use param_groups\[i\]\['lr'\]"):
         _ = optimizer.lr
     assert [group["lr"] for group in optimizer.param_groups] == [0.01, 0.5]
+
+
+def test_momentum_of_one_warns_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastmom.optim.hyper.Momentum.warned", False)
+    with pytest.warns(UserWarning, match="no friction"):
+        fm.SGD([ones(3)], momentum=1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fm.QHM([ones(3)], momentum=1.0)
+
+
+def test_schedule_out_of_range_changes_nothing() -> None:
+    optimizer = fm.SGD([ones(3)], lr=0.5, momentum=lambda step: 0.6 * step)
+    assert optimizer.step([ones(3)])
+    assert optimizer.step([ones(3)])
+    before = snapshot(optimizer)
+    with pytest.raises(ValueError, match=r"at step 2: momentum must be .* not 1.2"):
+        optimizer.step([ones(3)])
+    assert snapshot(optimizer) == before
+    optimizer.momentum = 0.9
+    assert optimizer.step([ones(3)])
