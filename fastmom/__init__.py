@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from fastmom.config import get_flush_subnormals, set_flush_subnormals, show_config
 from fastmom.optim import (
+    LAMB,
+    LARS,
     QHM,
     SGD,
     Adagrad,
@@ -12,6 +14,7 @@ from fastmom.optim import (
     AdamW,
     AggMo,
     Lion,
+    Muon,
     NAdam,
     Optimizer,
     RMSprop,
@@ -23,12 +26,17 @@ if TYPE_CHECKING:
     from fastmom import data as data
     from fastmom import nn as nn
     from fastmom.optim import schedules as schedules
+    from fastmom.optim.accumulation import GradientAccumulation as GradientAccumulation
+    from fastmom.optim.ema import EMA as EMA
     from fastmom.smoothing import ExponentialSmoothing as ExponentialSmoothing
     from fastmom.smoothing import smooth as smooth
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "EMA",
+    "LAMB",
+    "LARS",
     "QHM",
     "SGD",
     "Adagrad",
@@ -37,6 +45,7 @@ __all__ = [
     "AggMo",
     "ExponentialSmoothing",
     "Lion",
+    "Muon",
     "NAdam",
     "Optimizer",
     "RMSprop",
@@ -56,6 +65,8 @@ __all__ = [
 
 # Imported when first used: `import fastmom` stays quick.
 LAZY = {
+    "EMA": "fastmom.optim.ema",
+    "GradientAccumulation": "fastmom.optim.accumulation",
     "data": "fastmom.data",
     "nn": "fastmom.nn",
     "schedules": "fastmom.optim.schedules",

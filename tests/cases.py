@@ -50,6 +50,12 @@ OPTIMIZERS: list[tuple[type[fm.Optimizer], dict[str, Any]]] = [
     (fm.AdamW, {"amsgrad": True, "weight_decay": 0.1}),
     (fm.NAdam, {"weight_decay": 0.1}),
     (fm.NAdam, {"decoupled_weight_decay": True, "weight_decay": 0.1, "momentum_decay": 0.1}),
+    (fm.LARS, {"trust_coefficient": 0.1}),
+    (fm.LARS, {"weight_decay": 0.1, "nesterov": True, "eps": 0.1}),
+    (fm.LAMB, {}),
+    (fm.LAMB, {"weight_decay": 0.1, "beta1": 0.5, "beta2": 0.8, "eps": 1e-3}),
+    (fm.Muon, {}),
+    (fm.Muon, {"weight_decay": 0.0, "adamw_lr": 0.1, "beta1": 0.5}),
 ]
 
 # What every optimizer takes besides

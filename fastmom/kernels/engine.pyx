@@ -15,9 +15,9 @@ from math import hypot
 import numpy as np
 
 from fastmom.kernels.arrays cimport Slot, bind_slot, check_array, same_shape, unchanged
-from fastmom.kernels.rules cimport MAX_ARRAYS, MAX_STATE
-from fastmom.kernels.sweep cimport (CHUNK, GRADIENT, LINE, SQUARE_SUMS, UPDATE, Chunk, Plan, Row,
-                                    Tensor, sweep, table)
+from fastmom.kernels.rules cimport MAX_ARRAYS, SCALE
+from fastmom.kernels.sweep cimport (CHUNK, DIRECTION_SUMS, GRADIENT, GRADIENT_SUMS, LINE, UPDATE, Chunk, Plan, Row,
+                                    Tensor, cut, set_trust, sweep, table, tensor_sum)
 from fastmom.kernels.system cimport flushing
 
 from fastmom.kernels.arrays import MemoryMap
@@ -26,7 +26,8 @@ from fastmom.kernels.arrays import MemoryMap
 cdef class Engine:
     """Binds parameters, state and gradients of one optimizer and updates them in place.
 
-    `state` holds, per parameter, a tuple of arrays of the parameter's dtype and shape.
+    `state` holds, per parameter, a tuple of arrays of the parameter's dtype and shape. With
+    `averaged` the last of them is the parameter's running average, moved after each update.
     """
     cdef readonly list params
     cdef readonly list state
@@ -39,6 +40,7 @@ cdef class Engine:
     cdef public double clip_norm_per_tensor
     cdef public double clip_value
     cdef public str nonfinite               # ignore, raise or skip
+    cdef public bint frozen                 # refuse to step
     cdef public int parts                   # 0: as many threads as pay
     cdef Plan plan
     cdef Slot* slots
@@ -46,9 +48,9 @@ cdef class Engine:
     cdef list _grads, _rows
     cdef object _memory
     cdef Py_ssize_t _work, _active
-    cdef bint _busy, _moved
+    cdef bint _busy, _moved, _directed      # _directed: some rule has a direction
 
-    def __cinit__(self, list params, list state):
+    def __cinit__(self, list params, list state, bint averaged=False):
         cdef Py_ssize_t n = len(params), chunks = 0, i
         self.params, self.state, self._grads = list(params), list(state), [None] * n
         self.steps = np.zeros(n, np.int64)
@@ -58,7 +60,8 @@ cdef class Engine:
         self.plan.n_tensors = n
         self.plan.n_arrays = 2 + (len(state[0]) if n else 0)
         if self.plan.n_arrays > MAX_ARRAYS:
-            raise ValueError(f"a rule owns at most {MAX_STATE} state buffers")
+            raise ValueError(f"at most {MAX_ARRAYS - 2} state buffers a parameter")
+        self.plan.average = self.plan.n_arrays - 1 if averaged else 0
         for i in range(n):
             chunks += (params[i].size + CHUNK - 1) // CHUNK
         self.plan.n_chunks = chunks
@@ -66,11 +69,14 @@ cdef class Engine:
         self.plan.tensors = <Tensor*>calloc(max(1, n), sizeof(Tensor))
         self.plan.rows = <Row*>calloc(max(1, n), sizeof(Row))
         self.plan.chunks = <Chunk*>calloc(max(1, chunks), sizeof(Chunk))
-        self.plan.partial = <double*>calloc(max(1, chunks), sizeof(double))
+        self.plan.partial = <double*>calloc(max(1, 2 * chunks), sizeof(double))
         if not (self.slots and self.plan.tensors and self.plan.rows and self.plan.chunks
                 and self.plan.partial):
             raise MemoryError()
-        self._cut()
+        for i in range(n):
+            self.plan.tensors[i].size = params[i].size
+            self.plan.tensors[i].is64 = params[i].dtype == np.float64
+        cut(&self.plan)
         self._bind_memory()
 
     def __dealloc__(self):
@@ -79,23 +85,6 @@ cdef class Engine:
         free(self.plan.rows)
         free(self.plan.chunks)
         free(self.plan.partial)
-
-    cdef int _cut(self) except -1:
-        cdef Py_ssize_t k = 0, start = 0, offset, i
-        cdef Tensor* t
-        for i in range(self.plan.n_tensors):
-            t = &self.plan.tensors[i]
-            t.size = self.params[i].size
-            t.is64 = self.params[i].dtype == np.float64
-            t.first = k
-            t.scale = 1.0
-            for offset in range(0, t.size, CHUNK):
-                self.plan.chunks[k] = Chunk(i, offset, min(<Py_ssize_t>CHUNK, t.size - offset),
-                                            start + offset)
-                k += 1
-            start += t.size
-        self.plan.n_elements = start
-        return 0
 
     cdef int _bind_memory(self) except -1:
         """Validate parameters and state, and remember where they lie."""
@@ -176,12 +165,19 @@ cdef class Engine:
         cdef tuple row
         if rows is self._rows:
             return 0
+        self._directed = False
         for i, row in enumerate(rows):
             self.plan.rows[i].rule = row[0]
             for j in range(1, len(row)):
                 self.plan.rows[i].c[j - 1] = row[j]
+            self._directed = (self._directed
+                              or table().update[self.plan.rows[i].rule].direct32 != NULL)
         self._rows = rows
         return 0
+
+    def smooth(self, double decay) -> None:
+        """Set how much of the running average each step keeps."""
+        self.plan.smoothing = [decay - 1, 0, decay]
 
     def restore(self, steps, long long iterations) -> None:
         """Set the counters: updates per tensor, and steps."""
@@ -201,6 +197,9 @@ cdef class Engine:
         if self._busy:
             raise RuntimeError("this optimizer is being stepped in another thread (or was when the "
                                "process forked); it takes one step at a time")
+        if self.frozen:
+            raise RuntimeError("the parameters hold their averages now; step outside of the with "
+                               "block")
         self._busy = True
         try:
             self._match(tuple(grads))
@@ -209,6 +208,9 @@ cdef class Engine:
             self.plan.flush = flushing()
             if self._active == 0 or not self._prepare():
                 return False
+            if self._directed:
+                sweep(&self.plan, DIRECTION_SUMS, self._work, self.parts)
+                set_trust(&self.plan)
             sweep(&self.plan, UPDATE, self._work, self.parts)
             for i in range(self.plan.n_tensors):
                 self._steps[i] += self.slots[i * MAX_ARRAYS + GRADIENT].array != <PyObject*>None
@@ -227,7 +229,7 @@ cdef class Engine:
         cdef bint finite = True
         if (isfinite(self.clip_norm) or isfinite(self.clip_norm_per_tensor)
                 or self.nonfinite != "ignore"):
-            sweep(&self.plan, SQUARE_SUMS, self._work, self.parts)
+            sweep(&self.plan, GRADIENT_SUMS, self._work, self.parts)
             self._norms()
             if not isfinite(self.norm):
                 finite = self._examine()
@@ -235,23 +237,22 @@ cdef class Engine:
                 return False
         for i in range(self.plan.n_tensors):
             t = &self.plan.tensors[i]
-            t.scale = self.scale * (clipped(self.norm, self.clip_norm)
-                                    * clipped(t.norm, self.clip_norm_per_tensor))
+            t.t[SCALE] = self.scale * (clipped(self.norm, self.clip_norm)
+                                        * clipped(t.norm, self.clip_norm_per_tensor))
         self.plan.limited = isfinite(self.clip_value)
         self.plan.limit = self.clip_value
         return True
 
     cdef int _norms(self) except -1:
         """Each tensor's norm and that of all, from the partial sums, added in order."""
-        cdef Py_ssize_t i, k
+        cdef Py_ssize_t i
         cdef Tensor* t
         cdef double one, total = 0
         for i in range(self.plan.n_tensors):
             t = &self.plan.tensors[i]
             one = 0
             if t.data[GRADIENT] != NULL:
-                for k in range(t.first, t.first + (t.size + CHUNK - 1) // CHUNK):
-                    one += self.plan.partial[k]
+                one = tensor_sum(&self.plan, t, 0)
             t.norm = sqrt(one) * fabs(self.scale)
             total += one
         self.norm = sqrt(total) * fabs(self.scale)

@@ -9,7 +9,9 @@ cdef enum:
 
 cdef enum Stage:
     UPDATE
-    SQUARE_SUMS
+    GRADIENT_SUMS           # square sums of the gradients
+    DIRECTION_SUMS          # square sums of the parameters and of their rules' directions
+    N_STAGES
 
 cdef struct Tensor:
     Py_ssize_t size
@@ -17,7 +19,7 @@ cdef struct Tensor:
     Py_ssize_t lead         # elements before its first whole cache line
     int row                 # which of the plan's rows applies
     bint is64
-    double scale            # what its gradient is multiplied with
+    double t[2]             # its scale and trust, for the rules
     double norm             # of its gradient, where it was needed
     char* data[MAX_ARRAYS]  # parameter, gradient (NULL: skip this tensor), state
 
@@ -40,7 +42,7 @@ cdef struct Plan:
     Tensor* tensors
     Chunk* chunks
     Row* rows
-    double* partial         # square sums, one per chunk
+    double* partial         # square sums, two per chunk
     const Table* table
     Py_ssize_t n_tensors
     Py_ssize_t n_chunks
@@ -48,9 +50,14 @@ cdef struct Plan:
     int n_arrays
     bint flush
     bint backward           # direction of the coming sweep
-    Pace pace[2]            # by stage
+    Pace pace[N_STAGES]
     bint limited            # gradients are clipped by value on their way into the rule
     double limit
+    int average             # place of the parameters' running average in data, or 0
+    double smoothing[3]     # its coefficients, for the rule sgd
 
 cdef const Table* table() noexcept
 cdef int sweep(Plan* plan, Stage stage, Py_ssize_t work, int parts) except -1
+cdef void cut(Plan* plan) noexcept
+cdef double tensor_sum(const Plan* plan, const Tensor* t, int which) noexcept
+cdef void set_trust(Plan* plan) noexcept

@@ -10,16 +10,22 @@ cimport cython
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython.parallel cimport prange
 
-from fastmom.kernels.rules cimport MAX_ARRAYS, Rule, Table
+from libc.math cimport sqrt
+
+from fastmom.kernels.rules cimport (MAX_ARRAYS, SCALE, TRUST, TRUST_COEFFICIENT, TRUST_EPS, Rule,
+                                    Table)
 from fastmom.kernels.system cimport fm_float_mode, fm_flush_begin, fm_flush_end, team_size
 
 cdef enum:
     RUN = 64                # chunks taken in ascending order, also when the sweep goes backward
-    PIECE = 1024             # elements of gradients prepared at a time
+    PIECE = 1024            # elements of gradients prepared at a time
+    SGD = 0                 # place of the rule sgd, whose formula a running average has
     SERIAL_BELOW = 32768    # elements: below this, waking a team costs more than it saves
 
 cdef extern from "platform.h" nogil:
     double omp_get_wtime()
+
+cdef double[2] ONES = [1, 1]
 
 cdef const Table* _table = NULL
 
@@ -32,6 +38,22 @@ def use_rules(capsule) -> None:
 
 cdef const Table* table() noexcept:
     return _table
+
+
+cdef void cut(Plan* plan) noexcept:
+    """Lay out the chunks of tensors whose sizes are set."""
+    cdef Py_ssize_t i, k = 0, start = 0, offset
+    cdef Tensor* t
+    for i in range(plan.n_tensors):
+        t = &plan.tensors[i]
+        t.first = k
+        t.t[SCALE] = t.t[TRUST] = 1
+        for offset in range(0, t.size, CHUNK):
+            plan.chunks[k] = Chunk(i, offset, min(<Py_ssize_t>CHUNK, t.size - offset),
+                                   start + offset)
+            k += 1
+        start += t.size
+    plan.n_elements = start
 
 
 cdef int sweep(Plan* plan, Stage stage, Py_ssize_t work, int parts) except -1:
@@ -89,7 +111,7 @@ cdef void note_pace(Pace* pace, double seconds, int parts) noexcept nogil:
 
 cdef void share(const Plan* plan, Stage stage, int part, int parts) noexcept nogil:
     """One thread's run of chunks, with subnormals flushed and the caller's mode restored."""
-    cdef double scratch[PIECE]
+    cdef double scratch[CHUNK]
     cdef fm_float_mode mode = 0
     cdef Py_ssize_t low = first_chunk(plan, plan.n_elements * part // parts)
     cdef Py_ssize_t high = first_chunk(plan, plan.n_elements * (part + 1) // parts)
@@ -103,12 +125,10 @@ cdef void share(const Plan* plan, Stage stage, int part, int parts) noexcept nog
             t = &plan.tensors[plan.chunks[k].tensor]
             if t.data[GRADIENT] == NULL:
                 continue
-            if stage == SQUARE_SUMS:
-                plan.partial[k] = square_sum(plan, t, &plan.chunks[k])
-            elif t.is64:
-                update[double](plan, t, &plan.chunks[k], scratch)
+            if t.is64:
+                visit[double](plan, stage, t, k, scratch)
             else:
-                update[float](plan, t, &plan.chunks[k], <float*>scratch)
+                visit[float](plan, stage, t, k, <float*>scratch)
     if plan.flush:
         fm_flush_end(mode)
 
@@ -125,10 +145,22 @@ cdef Py_ssize_t first_chunk(const Plan* plan, Py_ssize_t element) noexcept nogil
     return low
 
 
+cdef inline void visit(const Plan* plan, Stage stage, const Tensor* t, Py_ssize_t k,
+                       cython.floating* scratch) noexcept nogil:
+    if stage == UPDATE:
+        update(plan, t, &plan.chunks[k], scratch)
+    elif stage == GRADIENT_SUMS:
+        plan.partial[2 * k] = square_sum(
+            plan, <cython.floating*>t.data[GRADIENT] + plan.chunks[k].offset, plan.chunks[k].size)
+    else:
+        direct(plan, t, &plan.chunks[k], scratch, plan.partial + 2 * k)
+
+
 cdef inline void update(const Plan* plan, const Tensor* t, const Chunk* chunk,
                         cython.floating* scratch) noexcept nogil:
     cdef cython.floating* a[MAX_ARRAYS]
     cdef cython.floating* h[2]
+    cdef double local[2]
     cdef const double* coefficients = plan.rows[t.row].c
     cdef const Rule* rule = &plan.table.update[plan.rows[t.row].rule]
     # All but the first chunk start on a cache line. Unlike sums, updates may be cut anywhere.
@@ -137,8 +169,8 @@ cdef inline void update(const Plan* plan, const Tensor* t, const Chunk* chunk,
     # Limited gradients go through a buffer in the first-level cache, in pieces small enough that
     # all of the chunk's streams keep flowing.
     cdef Py_ssize_t size = PIECE if plan.limited else CHUNK + LINE
-    cdef double scale = 1 if plan.limited else t.scale
     cdef int j
+    local[SCALE], local[TRUST] = 1 if plan.limited else t.t[SCALE], t.t[TRUST]
     while start < stop:
         size = min(size, stop - start)
         for j in range(plan.n_arrays):
@@ -147,17 +179,80 @@ cdef inline void update(const Plan* plan, const Tensor* t, const Chunk* chunk,
             h[0], h[1] = scratch, a[GRADIENT]
             a[GRADIENT] = scratch
             if cython.floating is float:
-                plan.table.limit.f32(h, size, &plan.limit, t.scale)
+                plan.table.limit.f32(h, size, &plan.limit, t.t)
             else:
-                plan.table.limit.f64(h, size, &plan.limit, t.scale)
+                plan.table.limit.f64(h, size, &plan.limit, t.t)
         if cython.floating is float:
-            rule.f32(a, size, coefficients, scale)
+            rule.f32(a, size, coefficients, local)
         else:
-            rule.f64(a, size, coefficients, scale)
+            rule.f64(a, size, coefficients, local)
+        if plan.average:        # e = k e + (1 - k) p, while p is in the cache
+            h[0], h[1] = a[plan.average], a[0]
+            if cython.floating is float:
+                plan.table.update[SGD].f32(h, size, plan.smoothing, ONES)
+            else:
+                plan.table.update[SGD].f64(h, size, plan.smoothing, ONES)
         start += size
 
 
-cdef inline double square_sum(const Plan* plan, const Tensor* t, const Chunk* chunk) noexcept nogil:
-    if t.is64:
-        return plan.table.square_sum64(<double*>t.data[GRADIENT] + chunk.offset, chunk.size)
-    return plan.table.square_sum32(<float*>t.data[GRADIENT] + chunk.offset, chunk.size)
+cdef inline void direct(const Plan* plan, const Tensor* t, const Chunk* chunk,
+                        cython.floating* scratch, double* sums) noexcept nogil:
+    """Square sums over one chunk of a rule's parameters and of its direction."""
+    cdef cython.floating* a[MAX_ARRAYS]
+    cdef cython.floating* h[2]
+    cdef double local[2]
+    cdef const Row* row = &plan.rows[t.row]
+    cdef const Rule* rule = &plan.table.update[row.rule]
+    cdef int j
+    if rule.direct32 == NULL:
+        return
+    for j in range(plan.n_arrays):
+        a[j] = <cython.floating*>t.data[j] + chunk.offset
+    local[SCALE], local[TRUST] = 1 if plan.limited else t.t[SCALE], 1
+    if plan.limited:        # each element is read before its direction takes its place
+        h[0], h[1] = scratch, a[GRADIENT]
+        a[GRADIENT] = scratch
+        if cython.floating is float:
+            plan.table.limit.f32(h, chunk.size, &plan.limit, t.t)
+        else:
+            plan.table.limit.f64(h, chunk.size, &plan.limit, t.t)
+    if cython.floating is float:
+        rule.direct32(a, chunk.size, row.c, local, scratch)
+    else:
+        rule.direct64(a, chunk.size, row.c, local, scratch)
+    sums[0] = square_sum(plan, a[0], chunk.size)
+    sums[1] = square_sum(plan, scratch, chunk.size)
+
+
+cdef inline double square_sum(const Plan* plan, const cython.floating* x,
+                              Py_ssize_t n) noexcept nogil:
+    if cython.floating is float:
+        return plan.table.square_sum32(x, n)
+    else:
+        return plan.table.square_sum64(x, n)
+
+
+# Between sweeps ----------------------------------------------------------------------------------
+
+cdef double tensor_sum(const Plan* plan, const Tensor* t, int which) noexcept:
+    """One of the two sums of a tensor, from its chunks in order."""
+    cdef double total = 0
+    cdef Py_ssize_t k
+    for k in range(t.first, t.first + (t.size + CHUNK - 1) // CHUNK):
+        total += plan.partial[2 * k + which]
+    return total
+
+
+cdef void set_trust(Plan* plan) noexcept:
+    """Each tensor's trust ratio: coefficient |p| / (|direction| + eps), 1 where one is zero."""
+    cdef const Row* row
+    cdef Tensor* t
+    cdef double p, r
+    cdef Py_ssize_t i
+    for i in range(plan.n_tensors):
+        t = &plan.tensors[i]
+        row = &plan.rows[t.row]
+        if t.data[GRADIENT] != NULL and plan.table.update[row.rule].direct32 != NULL:
+            p, r = sqrt(tensor_sum(plan, t, 0)), sqrt(tensor_sum(plan, t, 1))
+            t.t[TRUST] = (1 if p == 0 or r == 0
+                          else row.c[TRUST_COEFFICIENT] * p / (r + row.c[TRUST_EPS]))

@@ -57,6 +57,7 @@ class Optimizer:
     maximize = shared(Flag(False))
 
     state_names: ClassVar[tuple[str, ...]] = ()
+    treats_matrices: ClassVar[bool] = False     # arrays with two axes take `_matrix_row`
     _group_hypers: ClassVar[dict[str, Hyper]] = {}
     _shared_hypers: ClassVar[dict[str, Hyper]] = {}
 
@@ -100,6 +101,10 @@ class Optimizer:
         self._engine = Engine(arrays, zeros_beside(arrays, len(self.state_names)))
         self.param_groups = groups
         self._group_of = [i for i, group in enumerate(groups) for _ in group["params"]]
+        kinds = [(i, self.treats_matrices and array.ndim == 2)
+                 for i, array in zip(self._group_of, arrays, strict=True)]
+        self._kinds = list(dict.fromkeys(kinds))
+        self._kind_of = [self._kinds.index(kind) for kind in kinds]
         self._changed()
 
     def _make_groups(self, params: Params) -> list[Values]:
@@ -119,6 +124,20 @@ class Optimizer:
             groups.append(Values(self, self._group_hypers, {**defaults, **entry},
                                  {"params": list(entry["params"])}))
         return groups
+
+    def _average(self, params: list[Array], averages: list[Array]) -> Engine:
+        """Let each step move these averages as well: see `EMA`."""
+        old = self._engine
+        if old is None or [id(p) for p in params] != [id(p) for p in old.params]:
+            raise ValueError(f"params must be the very arrays of this {type(self).__name__}, in "
+                             f"their order")
+        if len(old.state[0]) > len(self.state_names):
+            raise RuntimeError(f"the parameters of this {type(self).__name__} are averaged already")
+        state = [(*own, e) for own, e in zip(old.state, averages, strict=True)]
+        self._engine = Engine(old.params, state, True)
+        self._engine.restore(old.steps, old.iterations)
+        self._changed()
+        return self._engine
 
     # Hyper-parameters -----------------------------------------------------------------------------
 
@@ -177,13 +196,17 @@ class Optimizer:
         assert engine is not None
         self._set_options(engine, self._options.at(engine.iterations))
         groups = [group.at(engine.iterations) for group in self.param_groups]
-        if engine.uneven:       # tensors of one group may differ in age
-            ages = list(zip(self._group_of, engine.steps.tolist(), strict=True))
-            distinct = list(dict.fromkeys(ages))
-            engine.assign([distinct.index(age) for age in ages])
-            return [self._row(groups[i], age) for i, age in distinct]
-        engine.assign(self._group_of)
-        rows = [self._row(group, engine.iterations) for group in groups]
+        if engine.uneven:       # tensors of one kind may differ in age
+            keys = list(zip(self._kind_of, engine.steps.tolist(), strict=True))
+            distinct = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+            engine.assign([distinct[key] for key in keys])
+        else:
+            engine.assign(self._kind_of)
+            distinct = {(kind, engine.iterations): kind for kind in range(len(self._kinds))}
+        rows = []
+        for kind, age in distinct:
+            group, is_matrix = self._kinds[kind]
+            rows.append((self._matrix_row if is_matrix else self._row)(groups[group], age))
         if (all(map(self._steady, groups))
                 and not any(values.scheduled for values in (self._options, *self.param_groups))):
             self._rows = rows
@@ -206,6 +229,10 @@ class Optimizer:
         """
         raise NotImplementedError
 
+    def _matrix_row(self, group: Mapping[str, Any], age: int) -> Row:
+        """`_row` for arrays with two axes, where `treats_matrices`."""
+        raise NotImplementedError
+
     def _steady(self, group: Mapping[str, Any]) -> bool:
         """Whether the row depends on hyper-parameters alone, not on the time."""
         return False
@@ -221,12 +248,23 @@ class Optimizer:
     def state(self) -> list[dict[str, Array]]:
         """The state buffers of each parameter by name, in the order of the parameters."""
         buffers = [] if self._engine is None else self._engine.state
-        return [dict(zip(self.state_names, arrays, strict=True)) for arrays in buffers]
+        # a running average, if there is one, comes after
+        return [dict(zip(self.state_names, arrays, strict=False)) for arrays in buffers]
 
     @property
     def grad_norm(self) -> float:
         """Global norm of the latest gradients before clipping; NaN where no option needed it."""
         return math.nan if self._engine is None else self._engine.norm
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all but the parameters as data: see `fastmom.optim.state.state_dict`."""
+        from fastmom.optim.state import state_dict
+        return state_dict(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from such data: see `fastmom.optim.state.load_state_dict`."""
+        from fastmom.optim.state import load_state_dict
+        load_state_dict(self, state)
 
     def __repr__(self) -> str:
         names = {**self._options, **(self.param_groups[0] if len(self.param_groups) == 1 else {})}

@@ -104,6 +104,46 @@ def nadam(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: in
     p -= h["lr"] * direction / (np.sqrt(square / (1 - h["beta2"] ** t)) + h["eps"])
 
 
+def lars(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int, now: int) -> None:
+    d = trusted(p, g + h["weight_decay"] * p, h["trust_coefficient"], h["eps"])
+    m, v = h["momentum"], s["velocity"]
+    v[...] = m * v + h["lr"] * d
+    p -= h["lr"] * d + m * v if h["nesterov"] else v
+
+
+def lamb(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int, now: int) -> None:
+    t, square = age + 1, moments(s, g, h)
+    r = s["mean"] / (1 - h["beta1"] ** t) / (np.sqrt(square / (1 - h["beta2"] ** t)) + h["eps"])
+    p -= h["lr"] * trusted(p, r + h["weight_decay"] * p, 1.0, 0.0)
+
+
+def muon(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int, now: int) -> None:
+    if p.ndim != 2:
+        adam(p, g, s, {**h, "lr": h["adamw_lr"], "decoupled_weight_decay": True, "amsgrad": False},
+             age, now)
+        return
+    m, v = h["momentum"], s["mean"]
+    v[...] = m * v + (1 - m) * g
+    s["square"][...] = (1 - m) * g + m * v if h["nesterov"] else v
+    x = s["square"] / np.sqrt(np.sum(s["square"] ** 2))
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    rows, columns = p.shape
+    longer = (max(1, rows / columns) ** 0.5 if h["scaling"] == "original"
+              else 0.2 * max(rows, columns) ** 0.5)
+    p *= 1 - h["lr"] * h["weight_decay"]
+    p -= h["lr"] * longer * x
+
+
+def trusted(p: Array, r: Array, coefficient: float, eps: float) -> Array:
+    """A direction with the norm of the parameter times a coefficient."""
+    of_p, of_r = np.sqrt(np.sum(p * p)), np.sqrt(np.sum(r * r))
+    ratio = coefficient * of_p / (of_r + eps) if of_p and of_r else 1.0
+    scaled: Array = ratio * r
+    return scaled
+
+
 def decayed(p: Array, g: Array, h: Mapping[str, Any], lr: float) -> Array:
     """The gradient with its L2 penalty; a decoupled one shrinks the parameter now."""
     if h["decoupled_weight_decay"]:
@@ -124,6 +164,7 @@ def moments(s: dict[str, Array], d: Array, h: Mapping[str, Any]) -> Array:
 RULES: dict[str, Rule] = {
     "SGD": sgd, "QHM": qhm, "AggMo": aggmo, "Signum": signum, "Lion": lion, "RMSprop": rmsprop,
     "Adagrad": adagrad, "Adam": adam, "AdamW": adam, "NAdam": nadam,
+    "LARS": lars, "LAMB": lamb, "Muon": muon,
 }
 
 

@@ -1,0 +1,97 @@
+"""One step from the gradients of several batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastmom.kernels import RULES, Engine
+from fastmom.optim.base import Optimizer, zeros_beside
+
+if TYPE_CHECKING:
+    from fastmom.types import Array
+
+
+class GradientAccumulation:
+    r"""Steps an optimizer with the mean of every `steps` gradients.
+
+    As if one batch had been `steps` times as large, for the memory of one more gradient.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        With parameters. Its clipping and its policy for non-finite gradients see the mean.
+    steps : int
+        Gradients per step, >= 1.
+
+    Attributes
+    ----------
+    pending : int
+        Gradients added since the last step.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `optimizer` is not a bound Optimizer or `steps` is not an integer >= 1.
+
+    Examples
+    --------
+    >>> import numpy as np, fastmom as fm
+    >>> p = np.zeros(2, np.float32)
+    >>> batches = fm.GradientAccumulation(fm.SGD([p], lr=1.0), steps=2)
+    >>> [batches.step([np.full(2, g, np.float32)]) for g in (1, 3)]
+    [False, True]
+    >>> p
+    array([-2., -2.], dtype=float32)
+    """
+
+    def __init__(self, optimizer: Optimizer, steps: int) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer must be an Optimizer, not {type(optimizer).__name__}")
+        if isinstance(steps, (bool, np.bool_)) or not isinstance(steps, (int, np.integer)):
+            raise TypeError(f"steps must be an integer >= 1, not {steps!r}")
+        if steps < 1:
+            raise ValueError(f"steps must be an integer >= 1, not {steps!r}")
+        if optimizer._engine is None:
+            raise ValueError("optimizer has no parameters yet: bind it first")
+        self.optimizer, self.steps, self.pending = optimizer, int(steps), 0
+        self._sums = [s for s, in zeros_beside(optimizer._engine.params, 1)]
+        self._given = [False] * len(self._sums)
+        self._adder = Engine(self._sums, [()] * len(self._sums))
+
+    def step(self, grads: Sequence[Array | None]) -> bool:
+        """Add these gradients, and step once there are enough.
+
+        Parameters
+        ----------
+        grads : list or tuple of (ndarray or None)
+            As for `Optimizer.step`. None adds nothing; a parameter that none of the `steps` calls
+            had a gradient for is skipped.
+
+        Returns
+        -------
+        bool
+            Whether the optimizer stepped.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a gradient does not fit. Then nothing is added.
+        FloatingPointError
+            By the optimizer's policy. Then what was added is dropped.
+        """
+        # s = s - (-1 / steps) g, which the rule of plain descent is
+        self._adder.run(grads, [(RULES["sgd"], -1 / self.steps, 0.0, 1.0)])
+        self._given = [had or g is not None for had, g in zip(self._given, grads, strict=True)]
+        self.pending += 1
+        if self.pending < self.steps:
+            return False
+        try:
+            return self.optimizer.step([s if had else None for s, had
+                                        in zip(self._sums, self._given, strict=True)])
+        finally:
+            self.pending, self._given = 0, [False] * len(self._sums)
+            for s in self._sums:
+                s[...] = 0

@@ -1,0 +1,126 @@
+"""Exponential moving average of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastmom.kernels import RULES, Engine
+from fastmom.kernels.arrays import check_array
+from fastmom.optim.base import Optimizer
+from fastmom.optim.hyper import Number
+
+if TYPE_CHECKING:
+    from fastmom.types import Array
+
+
+class EMA:
+    r"""Running average of parameters: ``e = decay e + (1 - decay) p``, starting at p.
+
+    Parameters
+    ----------
+    params : list of ndarray
+        Those to average, C-contiguous float32 or float64. With `optimizer`, exactly its own.
+    decay : float, default 0.999
+        From 0 to 1.
+    optimizer : Optimizer, optional
+        Average after each of its steps, inside the step, while the parameters are in the cache. A
+        parameter that a step skips is not averaged either. Without it call `update` yourself.
+
+    Attributes
+    ----------
+    averages : list of ndarray
+        Aligned with `params`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter cannot be averaged, or `params` are not the optimizer's.
+    RuntimeError
+        If the optimizer is averaged already.
+
+    Examples
+    --------
+    >>> import numpy as np, fastmom as fm
+    >>> p = np.zeros(2, np.float32)
+    >>> opt = fm.SGD([p], lr=1.0)
+    >>> ema = fm.EMA([p], decay=0.5, optimizer=opt)
+    >>> for _ in range(2):
+    ...     _ = opt.step([-np.ones(2, np.float32)])
+    >>> p, ema.averages[0]
+    (array([2., 2.], dtype=float32), array([1.25, 1.25], dtype=float32))
+    >>> with ema.swapped():
+    ...     p.copy()
+    array([1.25, 1.25], dtype=float32)
+    >>> p
+    array([2., 2.], dtype=float32)
+    """
+
+    def __init__(self, params: Sequence[Array], decay: float = 0.999, *,
+                 optimizer: Optimizer | None = None) -> None:
+        self._decay = self._check(decay)
+        if isinstance(params, np.ndarray) or not isinstance(params, Sequence) or not params:
+            raise TypeError("params must be a list of at least one array")
+        for i, array in enumerate(params):
+            check_array(array, "params", i, True)
+        self.params = list(params)
+        self.averages = [array.copy() for array in params]
+        self._fused = optimizer is not None
+        if optimizer is not None:
+            self._engine = optimizer._average(self.params, self.averages)
+        else:
+            self._engine = Engine(self.averages, [()] * len(self.params))
+        self.decay = decay
+
+    @property
+    def decay(self) -> float:
+        """How much of the average a step keeps."""
+        return self._decay
+
+    @decay.setter
+    def decay(self, value: float) -> None:
+        self._decay = self._check(value)
+        self._engine.smooth(self._decay)
+
+    @staticmethod
+    def _check(value: float) -> float:
+        number = Number(0.999, 0.0, 1.0)
+        number.name = "decay"
+        return float(number.check_number(value) or 0.0)
+
+    def update(self) -> None:
+        """Average the parameters as they are now.
+
+        Raises
+        ------
+        RuntimeError
+            If an optimizer does it at each step.
+        """
+        if self._fused:
+            raise RuntimeError("the optimizer averages at each step already")
+        self._engine.run(self.params, [(RULES["sgd"], self._decay - 1, 0.0, self._decay)])
+
+    @contextmanager
+    def swapped(self) -> Iterator[None]:
+        """Exchange parameters and averages for a ``with`` block, e.g. to evaluate.
+
+        A fused optimizer refuses to step meanwhile.
+        """
+        if self._engine.frozen:
+            raise RuntimeError("the averages are swapped in already")
+        self._engine.frozen = True
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+            self._engine.frozen = False
+
+    def _swap(self) -> None:
+        for p, e in zip(self.params, self.averages, strict=True):
+            held = p.copy()
+            p[...] = e
+            e[...] = held

@@ -1,0 +1,142 @@
+"""Muon: momentum made orthogonal, for the matrices of a network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from fastmom.kernels import RULES, Engine
+from fastmom.optim.adam import adam_row
+from fastmom.optim.base import Optimizer
+from fastmom.optim.hyper import Choice, Flag, Momentum, Number
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from fastmom.types import Array, Common, Params, Row
+
+QUINTIC = (3.4445, -4.7750, 2.0315)     # K. Jordan's coefficients: steep at 0, near 1 at 1
+
+
+class Muon(Optimizer):
+    r"""Momentum orthogonalised by Newton-Schulz, and AdamW for what is not a matrix.
+
+    For a parameter with two axes: ``v = m v + (1 - m) g``, ``u = (1 - m) g + m v`` with Nesterov,
+    else ``u = v``; U V^T of ``u``'s singular value decomposition is approximated by five steps of a
+    quintic iteration, ``p = (1 - lr weight_decay) p - lr s U V^T``, with s as `scaling` says. All
+    others take `AdamW`'s step with `adamw_lr`. Equals PyTorch's, which iterates in bfloat16 and
+    leaves the others to the user.
+
+    Parameters
+    ----------
+    params : list of ndarray, or list of dict, or None
+        See `Optimizer`.
+    lr : float, default 1e-3
+        For the matrices, >= 0.
+    momentum : float, default 0.95
+        From 0 to 1.
+    nesterov : bool, default True
+    weight_decay : float, default 0.1
+        Decoupled, >= 0, for all parameters.
+    scaling : {"original", "match_rms_adamw"}
+        s is ``sqrt(max(1, rows / columns))``, or ``0.2 sqrt(max(rows, columns))``, for which
+        AdamW's learning rates fit.
+    adamw_lr : float, default 1e-3
+        For all other parameters, >= 0.
+    beta1, beta2, eps : float, default 0.9, 0.999 and 1e-8
+        AdamW's.
+    **common
+        Clipping and the like: see `Optimizer`.
+
+    Notes
+    -----
+    The iteration runs in the parameters' dtype on NumPy's BLAS, with as many threads as that has.
+    In `state`, "mean" of a matrix is its velocity and "square" its latest ``u``.
+
+    References
+    ----------
+    K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024. J. Liu et
+    al., "Muon is scalable for LLM training", 2025 (weight decay, "match_rms_adamw").
+
+    Examples
+    --------
+    >>> import numpy as np, fastmom as fm
+    >>> p = np.zeros((2, 2))
+    >>> fm.Muon([p], lr=1.0).step([np.array([[3.0, 0.0], [0.0, 0.5]])])
+    True
+    >>> bool(abs(p + np.eye(2)).max() < 0.35)
+    True
+    """
+
+    lr = Number(1e-3)
+    momentum = Momentum(0.95)
+    nesterov = Flag(True)
+    weight_decay = Number(0.1)
+    scaling = Choice("original", "match_rms_adamw")
+    adamw_lr = Number(1e-3)
+    beta1 = Number(0.9, 0.0, math.nextafter(1.0, 0.0))
+    beta2 = Number(0.999, 0.0, math.nextafter(1.0, 0.0))
+    eps = Number(1e-8, open_low=True)
+
+    state_names: ClassVar[tuple[str, ...]] = ("mean", "square")
+    treats_matrices = True
+
+    def __init__(self, params: Params | None = None, lr: float = 1e-3, momentum: float = 0.95,
+                 nesterov: bool = True, weight_decay: float = 0.1, scaling: str = "original",
+                 adamw_lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999,
+                 eps: float = 1e-8, **common: Unpack[Common]) -> None:
+        super().__init__(params, {
+            "lr": lr, "momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay,
+            "scaling": scaling, "adamw_lr": adamw_lr, "beta1": beta1, "beta2": beta2, "eps": eps},
+            common)
+
+    def step(self, grads: Sequence[Array | None]) -> bool:
+        """Update the parameters in place: see `Optimizer.step`."""
+        groups = [group.at(self.iterations) for group in self.param_groups]
+        if not super().step(grads):
+            return False
+        assert self._engine is not None
+        for p, g, (_, u), kind in zip(self._engine.params, grads, self._engine.state,
+                                      self._kind_of, strict=True):
+            i, is_matrix = self._kinds[kind]
+            if g is not None and is_matrix and p.size:
+                lr = groups[i]["lr"]
+                p *= 1 - lr * groups[i]["weight_decay"]
+                p -= p.dtype.type(lr * scale(p.shape, groups[i]["scaling"])) * orthogonal(u)
+        return True
+
+    def _average(self, params: list[Array], averages: list[Array]) -> Engine:
+        raise ValueError("optimizer: the step of Muon ends outside the engine, so averages cannot be "
+                         "moved inside it; leave optimizer out and call update() after each step")
+
+    def _row(self, group: Mapping[str, Any], age: int) -> Row:
+        lr, t = group["adamw_lr"], age + 1
+        decayed = {**group, "lr": lr, "decoupled_weight_decay": True}
+        return adam_row(RULES["adam"], decayed, t, lr / (1 - group["beta1"] ** t), 0.0)
+
+    def _matrix_row(self, group: Mapping[str, Any], age: int) -> Row:
+        m = group["momentum"]
+        x, y = (m, 1 - m) if group["nesterov"] else (1.0, 0.0)
+        return RULES["lookahead"], m, 1 - m, x, y
+
+
+def scale(shape: tuple[int, ...], scaling: str) -> float:
+    """How much longer than lr a matrix's step is."""
+    rows, columns = shape
+    if scaling == "original":
+        return math.sqrt(max(1.0, rows / columns))
+    return 0.2 * math.sqrt(max(rows, columns))
+
+
+def orthogonal(u: Any, steps: int = 5) -> Any:
+    """The nearest semi-orthogonal matrix, roughly: singular values between 0.7 and 1.2."""
+    a, b, c = map(u.dtype.type, QUINTIC)
+    x = u.T if u.shape[0] > u.shape[1] else u       # the smaller Gram matrix
+    x = x / max(np.linalg.norm(x), u.dtype.type(1e-7))
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * (gram @ gram)) @ x
+    return x.T if u.shape[0] > u.shape[1] else x
