@@ -109,8 +109,8 @@ class Muon(Optimizer):
         return True
 
     def _average(self, params: list[Array], averages: list[Array]) -> Engine:
-        raise ValueError("optimizer: the step of Muon ends outside the engine, so averages cannot be "
-                         "moved inside it; leave optimizer out and call update() after each step")
+        raise ValueError("optimizer: Muon's step ends outside the engine, so averages cannot move "
+                         "inside it; leave optimizer out and call update() after each step")
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         lr, t = group["adamw_lr"], age + 1
