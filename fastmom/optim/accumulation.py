@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastmom.kernels import RULES, Engine
-from fastmom.optim.base import Optimizer, zeros_beside
+from fastmom.optim.base import Optimizer
+from fastmom.optim.buffers import zeros_beside
 
 if TYPE_CHECKING:
     from fastmom.types import Array

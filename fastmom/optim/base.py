@@ -10,6 +10,7 @@ import numpy as np
 
 from fastmom.kernels import Engine
 from fastmom.kernels.arrays import check_array
+from fastmom.optim.buffers import zeros_beside
 from fastmom.optim.hyper import Choice, Flag, Hyper, Number, Values, reject_unknown, shared
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class Optimizer:
 
     def _changed(self) -> None:
         """Take changed hyper-parameters into the next step."""
-        self._rows = None
+        self._rows, self._stale = None, True
 
     # The step -------------------------------------------------------------------------------------
 
@@ -194,23 +195,26 @@ class Optimizer:
         """Coefficients for the coming step; kept where they stay the same for the one after."""
         engine = self._engine
         assert engine is not None
-        self._set_options(engine, self._options.at(engine.iterations))
-        groups = [group.at(engine.iterations) for group in self.param_groups]
+        now = engine.iterations
+        if self._stale:
+            self._set_options(engine, self._options.at(now))
+            self._now = [group.at(now) for group in self.param_groups]
+            engine.assign(self._kind_of)
+            self._stale = any(v.scheduled for v in (self._options, *self.param_groups))
         if engine.uneven:       # tensors of one kind may differ in age
             keys = list(zip(self._kind_of, engine.steps.tolist(), strict=True))
             distinct = {key: i for i, key in enumerate(dict.fromkeys(keys))}
             engine.assign([distinct[key] for key in keys])
-        else:
-            engine.assign(self._kind_of)
-            distinct = {(kind, engine.iterations): kind for kind in range(len(self._kinds))}
-        rows = []
-        for kind, age in distinct:
-            group, is_matrix = self._kinds[kind]
-            rows.append((self._matrix_row if is_matrix else self._row)(groups[group], age))
-        if (all(map(self._steady, groups))
-                and not any(values.scheduled for values in (self._options, *self.param_groups))):
+            self._stale = True
+            return [self._kind_row(kind, age) for kind, age in distinct]
+        rows = [self._kind_row(kind, now) for kind in range(len(self._kinds))]
+        if not self._stale and all(map(self._steady, self._now)):
             self._rows = rows
         return rows
+
+    def _kind_row(self, kind: int, age: int) -> Row:
+        group, is_matrix = self._kinds[kind]
+        return (self._matrix_row if is_matrix else self._row)(self._now[group], age)
 
     @staticmethod
     def _set_options(engine: Engine, options: Mapping[str, Any]) -> None:
@@ -279,24 +283,3 @@ def weight_decay(group: Mapping[str, Any], lr: float) -> tuple[float, float]:
     if group["decoupled_weight_decay"]:
         return 0.0, 1 - lr * group["weight_decay"]
     return group["weight_decay"], 1.0
-
-
-def zeros_beside(arrays: Sequence[Array], count: int) -> list[tuple[Array, ...]]:
-    """For each array `count` arrays of zeros of its shape and dtype, all in one piece of memory.
-
-    Each lies as far past a cache line as the data of its array: so the vector loops, which align
-    themselves to the parameters, meet aligned state too.
-    """
-    line = 64
-    memory = np.zeros(sum(count * (array.nbytes + 2 * line) for array in arrays), np.uint8)
-    start, first = 0, memory.ctypes.data
-    result = []
-    for array in arrays:
-        buffers = []
-        for _ in range(count):
-            start += (array.ctypes.data - first - start) % line
-            buffers.append(memory[start:start + array.nbytes].view(array.dtype)
-                           .reshape(array.shape))
-            start += array.nbytes
-        result.append(tuple(buffers))
-    return result

@@ -135,7 +135,7 @@ def orthogonal(u: Any, steps: int = 5) -> Any:
     """The nearest semi-orthogonal matrix, roughly: singular values between 0.7 and 1.2."""
     a, b, c = map(u.dtype.type, QUINTIC)
     x = u.T if u.shape[0] > u.shape[1] else u       # the smaller Gram matrix
-    x = x / max(np.linalg.norm(x), u.dtype.type(1e-7))
+    x = np.ascontiguousarray(x) / max(np.linalg.norm(x), u.dtype.type(1e-7))
     for _ in range(steps):
         gram = x @ x.T
         x = a * x + (b * gram + c * (gram @ gram)) @ x
