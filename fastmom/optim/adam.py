@@ -61,8 +61,8 @@ class Adam(Optimizer):
     """
 
     lr = Number(1e-3)
-    beta1 = Number(0.9, 0.0, math.nextafter(1.0, 0.0))
-    beta2 = Number(0.999, 0.0, math.nextafter(1.0, 0.0))
+    beta1 = Number(0.9, 0.0, 1.0, open_high=True)
+    beta2 = Number(0.999, 0.0, 1.0, open_high=True)
     eps = Number(1e-8, open_low=True)
     weight_decay = Number(0.0)
     decoupled_weight_decay = Flag(False)
@@ -158,8 +158,8 @@ class NAdam(Optimizer):
     """
 
     lr = Number(2e-3)
-    beta1 = Number(0.9, 0.0, math.nextafter(1.0, 0.0))
-    beta2 = Number(0.999, 0.0, math.nextafter(1.0, 0.0))
+    beta1 = Number(0.9, 0.0, 1.0, open_high=True)
+    beta2 = Number(0.999, 0.0, 1.0, open_high=True)
     eps = Number(1e-8, open_low=True)
     weight_decay = Number(0.0)
     decoupled_weight_decay = Flag(False)

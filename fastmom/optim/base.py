@@ -79,6 +79,12 @@ class Optimizer:
         if params is not None:
             self.bind(params)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse an attribute without effect, such as another library's `learning_rate`."""
+        if not (name.startswith("_") or name == "param_groups" or hasattr(type(self), name)):
+            reject_unknown(type(self).__name__, [name], {*self._group_hypers, *self._shared_hypers})
+        super().__setattr__(name, value)
+
     # Binding --------------------------------------------------------------------------------------
 
     def bind(self, params: Params) -> None:

@@ -42,6 +42,7 @@ class Hyper:
     """A hyper-parameter that lives in the optimizer's parameter groups."""
 
     shared = False      # whether it is one for all groups instead
+    at_binding = False  # whether it takes effect when the optimizer gets its parameters, not later
 
     def __init__(self, default: Any) -> None:
         self.default = default
@@ -71,13 +72,15 @@ class Number(Hyper):
     `None` too where that means off.
     """
 
-    def __init__(self, default: float | None, low: float = 0.0, high: float = math.inf,
-                 *, open_low: bool = False) -> None:
+    def __init__(self, default: float | None, low: float = 0.0, high: float = math.inf, *,
+                 open_low: bool = False, open_high: bool = False,
+                 at_binding: bool = False) -> None:
         super().__init__(default)
-        self.low, self.high, self.open_low = low, high, open_low
+        self.low, self.high = low, high
+        self.open_low, self.open_high, self.at_binding = open_low, open_high, at_binding
 
     def check(self, value: Any) -> float | Schedule | None:
-        return value if callable(value) else self.check_number(value)
+        return value if callable(value) and not self.at_binding else self.check_number(value)
 
     def check_number(self, value: Any) -> float | None:
         """`check`, but no schedule is allowed."""
@@ -86,15 +89,19 @@ class Number(Hyper):
             return None
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
             raise self.wrong(value, f"{self._allowed()}{' or None' if optional else ''}", TypeError)
-        number = float(value)
-        inside = self.low < number if self.open_low else self.low <= number
-        if not (inside and number <= self.high and math.isfinite(number)):
+        try:
+            number = float(value)
+        except OverflowError:       # a huge integer
+            number = math.inf
+        above = self.low < number if self.open_low else self.low <= number
+        below = number < self.high if self.open_high else number <= self.high
+        if not (above and below and math.isfinite(number)):
             raise self.wrong(value, self._allowed())
         return number
 
     def _allowed(self) -> str:
         if self.high < math.inf:
-            return f"a number from {self.low:g} to {self.high:g}"
+            return f"a number from {self.low:g} to {'below ' * self.open_high}{self.high:g}"
         return f"a finite number {'>' if self.open_low else '>='} {self.low:g}"
 
 
@@ -183,7 +190,11 @@ class Values(MutableMapping[str, Any]):
         if name in self._fixed:
             raise TypeError(f"{name!r} of a group cannot be replaced")
         reject_unknown(type(self._optimizer).__name__, [name], self._hypers)
-        changed = self._values | {name: self._hypers[name].check(value)}
+        checked = self._hypers[name].check(value)
+        if self._hypers[name].at_binding and self._optimizer._engine is not None:
+            raise ValueError(f"{name} takes effect when the optimizer gets its parameters; it has "
+                             f"them, so {name} cannot become {value!r}")
+        changed = self._values | {name: checked}
         self._optimizer._check_together(changed)
         self._values = changed
         self._optimizer._changed()

@@ -77,8 +77,8 @@ class Muon(Optimizer):
     weight_decay = Number(0.1)
     scaling = Choice("original", "match_rms_adamw")
     adamw_lr = Number(1e-3)
-    beta1 = Number(0.9, 0.0, math.nextafter(1.0, 0.0))
-    beta2 = Number(0.999, 0.0, math.nextafter(1.0, 0.0))
+    beta1 = Number(0.9, 0.0, 1.0, open_high=True)
+    beta2 = Number(0.999, 0.0, 1.0, open_high=True)
     eps = Number(1e-8, open_low=True)
 
     state_names: ClassVar[tuple[str, ...]] = ("mean", "square")

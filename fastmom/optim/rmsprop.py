@@ -100,7 +100,7 @@ class Adagrad(Optimizer):
     weight_decay : float, default 0
         L2 penalty added to the gradient, >= 0.
     initial_accumulator : float, default 0
-        What the sums start from, >= 0; takes effect when the optimizer is bound.
+        What the sums start from, >= 0. No schedule, and fixed once the optimizer has parameters.
     **common
         Clipping and the like: see `Optimizer`.
 
@@ -123,7 +123,7 @@ class Adagrad(Optimizer):
     decay = Number(0.0)
     eps = Number(1e-10, open_low=True)
     weight_decay = Number(0.0)
-    initial_accumulator = Number(0.0)
+    initial_accumulator = Number(0.0, at_binding=True)
 
     state_names: ClassVar[tuple[str, ...]] = ("square",)
 

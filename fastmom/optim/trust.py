@@ -120,8 +120,8 @@ class LAMB(Optimizer):
     """
 
     lr = Number(1e-3)
-    beta1 = Number(0.9, 0.0, math.nextafter(1.0, 0.0))
-    beta2 = Number(0.999, 0.0, math.nextafter(1.0, 0.0))
+    beta1 = Number(0.9, 0.0, 1.0, open_high=True)
+    beta2 = Number(0.999, 0.0, 1.0, open_high=True)
     eps = Number(1e-6, open_low=True)
     weight_decay = Number(0.0)
 

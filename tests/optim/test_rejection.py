@@ -80,6 +80,7 @@ HYPER: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"lr": True}, TypeError, "lr must be"),
     ({"lr": np.ones(1)}, TypeError, "lr must be"),
     ({"lr": 1j}, TypeError, "lr must be"),
+    ({"lr": 10**400}, ValueError, "lr must be"),
     ({"momentum": -0.1}, ValueError, "momentum must be a number from 0 to 1, not -0.1"),
     ({"momentum": 1.0001}, ValueError, "momentum must be"),
     ({"momentum": 0.9, "dampening": 2}, ValueError, "dampening must be"),
@@ -267,3 +268,22 @@ def test_schedule_out_of_range_changes_nothing() -> None:
     assert snapshot(optimizer) == before
     optimizer.momentum = 0.9
     assert optimizer.step([ones(3)])
+
+
+def test_unknown_attribute() -> None:
+    optimizer = fm.SGD([ones(3)])
+    with pytest.raises(TypeError, match="did you mean 'lr'"):
+        optimizer.learning_rate = 0.1       # type: ignore[attr-defined]
+
+
+def test_fixed_once_bound() -> None:
+    optimizer = fm.Adagrad(initial_accumulator=1.0)
+    optimizer.initial_accumulator = 4.0
+    optimizer.bind([ones(2)])
+    assert optimizer.state[0]["square"].tolist() == [4, 4]
+    with pytest.raises(ValueError, match="initial_accumulator takes effect when"):
+        optimizer.initial_accumulator = 16.0
+    with pytest.raises(TypeError, match="initial_accumulator must be"):
+        fm.Adagrad([ones(2)], initial_accumulator=lambda step: 1.0)     # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"beta1 must be a number from 0 to below 1, not 1\.0"):
+        fm.Adam([ones(2)], beta1=1.0)
