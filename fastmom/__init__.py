@@ -23,6 +23,7 @@ from fastmom.optim import (
 from fastmom.threads import get_num_threads, num_threads, set_num_threads
 
 if TYPE_CHECKING:
+    from fastmom import checkpoint as checkpoint
     from fastmom import data as data
     from fastmom import nn as nn
     from fastmom.optim import schedules as schedules
@@ -50,6 +51,7 @@ __all__ = [
     "Optimizer",
     "RMSprop",
     "Signum",
+    "checkpoint",
     "data",
     "get_flush_subnormals",
     "get_num_threads",
@@ -65,6 +67,7 @@ __all__ = [
 
 # Imported when first used: `import fastmom` stays quick.
 LAZY = {
+    "checkpoint": "fastmom.checkpoint",
     "EMA": "fastmom.optim.ema",
     "GradientAccumulation": "fastmom.optim.accumulation",
     "data": "fastmom.data",

@@ -40,7 +40,7 @@ cdef class Engine:
     cdef public double clip_norm_per_tensor
     cdef public double clip_value
     cdef public str nonfinite               # ignore, raise or skip
-    cdef public bint frozen                 # refuse to step
+    cdef public str frozen                  # why it must not step now, or None
     cdef public int parts                   # 0: as many threads as pay
     cdef Plan plan
     cdef Slot* slots
@@ -154,9 +154,16 @@ cdef class Engine:
             self._moved = False
         return 0
 
+    cdef int _check_idle(self, long long now=-1) except -1:
+        if self._busy or (now >= 0 and now != self.iterations):
+            raise RuntimeError("this optimizer is being stepped in another thread (or was when the "
+                               "process forked); it takes one step at a time")
+        return 0
+
     def assign(self, list rows) -> None:
         """Set for each tensor which of the rows given to `run` applies to it."""
         cdef Py_ssize_t i
+        self._check_idle()
         for i in range(self.plan.n_tensors):
             self.plan.tensors[i].row = rows[i]
 
@@ -177,29 +184,29 @@ cdef class Engine:
 
     def smooth(self, double decay) -> None:
         """Set how much of the running average each step keeps."""
+        self._check_idle()
         self.plan.smoothing = [decay - 1, 0, decay]
 
     def restore(self, steps, long long iterations) -> None:
         """Set the counters: updates per tensor, and steps."""
+        self._check_idle()
         self.steps[:] = steps
         self.iterations = iterations
         self.uneven = bool((self.steps != iterations).any())
 
-    def run(self, grads, list rows) -> bool:
+    def run(self, grads, list rows, long long now=-1) -> bool:
         """Update every tensor that has a gradient. False, with nothing changed, if none was.
 
-        `rows` lists (rule, coefficient, ...) tuples; `assign` says which tensor takes which.
+        `rows` lists (rule, coefficient, ...) tuples; `assign` says which tensor takes which. If they
+        hold for one step alone, `now` is the number of steps before it.
         """
         cdef Py_ssize_t i
         if not isinstance(grads, (list, tuple)):
             raise TypeError(f"grads must be a list or tuple of arrays (or None) aligned with "
                             f"params, not {type(grads).__name__}")
-        if self._busy:
-            raise RuntimeError("this optimizer is being stepped in another thread (or was when the "
-                               "process forked); it takes one step at a time")
-        if self.frozen:
-            raise RuntimeError("the parameters hold their averages now; step outside of the with "
-                               "block")
+        self._check_idle(now)
+        if self.frozen is not None:
+            raise RuntimeError(self.frozen)
         self._busy = True
         try:
             self._match(tuple(grads))

@@ -195,13 +195,13 @@ class Optimizer:
         if self._engine is None:
             raise RuntimeError(f"this {type(self).__name__} has no parameters yet: pass params or "
                                f"call bind(params)")
-        return self._engine.run(grads, self._rows or self._make_rows())
+        if self._rows is not None:
+            return self._engine.run(grads, self._rows)
+        now = self._engine.iterations
+        return self._engine.run(grads, self._make_rows(self._engine, now), now)
 
-    def _make_rows(self) -> list[Row]:
+    def _make_rows(self, engine: Engine, now: int) -> list[Row]:
         """Coefficients for the coming step; kept where they stay the same for the one after."""
-        engine = self._engine
-        assert engine is not None
-        now = engine.iterations
         if self._stale:
             self._set_options(engine, self._options.at(now))
             self._now = [group.at(now) for group in self.param_groups]

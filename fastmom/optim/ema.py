@@ -110,14 +110,15 @@ class EMA:
         A fused optimizer refuses to step meanwhile.
         """
         if self._engine.frozen:
-            raise RuntimeError("the averages are swapped in already")
-        self._engine.frozen = True
+            raise RuntimeError(f"cannot swap: {self._engine.frozen}")
+        self._engine.frozen = ("the parameters hold their averages already; leave the with block "
+                               "first")
         self._swap()
         try:
             yield
         finally:
             self._swap()
-            self._engine.frozen = False
+            self._engine.frozen = None
 
     def _swap(self) -> None:
         for p, e in zip(self.params, self.averages, strict=True):

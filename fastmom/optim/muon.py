@@ -99,6 +99,16 @@ class Muon(Optimizer):
         if not super().step(grads):
             return False
         assert self._engine is not None
+        self._engine.frozen = "this optimizer is being stepped in another thread"
+        try:
+            self._step_matrices(groups, grads)
+        finally:
+            self._engine.frozen = None
+        return True
+
+    def _step_matrices(self, groups: list[Mapping[str, Any]],
+                       grads: Sequence[Array | None]) -> None:
+        assert self._engine is not None
         for p, g, (_, u), kind in zip(self._engine.params, grads, self._engine.state,
                                       self._kind_of, strict=True):
             i, is_matrix = self._kinds[kind]
@@ -106,7 +116,6 @@ class Muon(Optimizer):
                 lr = groups[i]["lr"]
                 p *= 1 - lr * groups[i]["weight_decay"]
                 p -= p.dtype.type(lr * scale(p.shape, groups[i]["scaling"])) * orthogonal(u)
-        return True
 
     def _average(self, params: list[Array], averages: list[Array]) -> Engine:
         raise ValueError("optimizer: Muon's step ends outside the engine, so averages cannot move "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import subprocess
@@ -151,6 +152,33 @@ def test_one_optimizer_in_two_threads_raises_or_is_right() -> None:
     assert optimizer.iterations == k
     np.testing.assert_array_equal(optimizer.state[0]["velocity"], k)
     np.testing.assert_array_equal(p, -k * (k + 1) / 2)
+
+
+@pytest.mark.parametrize("make", [lambda p: fm.Adam(p, lr=lambda step: 0.1 / (1 + step)), fm.Muon],
+                         ids=["Adam", "Muon"])
+def test_changing_rows_in_two_threads_raises_or_is_right(make: Any) -> None:
+    """Coefficients that change at every step are not mixed up by a second thread."""
+    rng = np.random.default_rng(0)
+    start, g = rng.standard_normal((2, 600, 700), np.float32)
+    results = []
+    for count in (1, 4):
+        p = start.copy()
+        optimizer = make([p])
+
+        def step(optimizer: Any = optimizer) -> None:
+            while optimizer.iterations < 30:
+                with contextlib.suppress(RuntimeError):
+                    optimizer.step([g])
+
+        threads = [threading.Thread(target=step) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        while optimizer.iterations < 33:    # threads may have passed the mark by different numbers
+            optimizer.step([g])
+        results.append((optimizer.iterations, p.tobytes()))
+    assert results[0] == results[1]
 
 
 def test_the_gil_is_released() -> None:

@@ -1,0 +1,298 @@
+"""The state of an optimizer as data: taken out, put back, imported from PyTorch.
+
+A state dict holds numbers, strings, lists, dicts and, under ``"state"``, arrays; no code::
+
+    {"format": 1, "optimizer": "SGD", "iterations": 20, "steps": [20, 18],
+     "options": {"clip_norm": None, ...},
+     "groups": [{"lr": 0.1, "momentum": {"schedule": "Linear", ...}, ..., "params": [0, 1]}],
+     "state": [{"velocity": array}, {"velocity": array}]}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import count, islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastmom.optim.hyper import Values
+from fastmom.optim.schedule_base import integer
+from fastmom.optim.schedules import ReduceOnPlateau, Schedule
+
+if TYPE_CHECKING:
+    from fastmom.kernels import Engine
+    from fastmom.optim.base import Optimizer
+    from fastmom.types import Array
+
+FORMAT = 1
+KEYS = ("format", "optimizer", "iterations", "steps", "options", "groups", "state")
+Updates = list[tuple[ReduceOnPlateau, ReduceOnPlateau]]     # one in use, and what it shall become
+
+
+def state_dict(optimizer: Optimizer) -> dict[str, Any]:
+    """Return hyper-parameters, counters and copies of the state buffers.
+
+    Schedules are there as `Schedule.to_dict` gives them; of any other callable only the name.
+
+    Raises
+    ------
+    RuntimeError
+        If the optimizer has no parameters yet, or they hold their averages.
+
+    Examples
+    --------
+    >>> import numpy as np, fastmom as fm
+    >>> opt, other = (fm.SGD([np.zeros(2)], momentum=0.9) for _ in range(2))
+    >>> opt.step([np.ones(2)])
+    True
+    >>> load_state_dict(other, state_dict(opt))
+    >>> other.state, other.iterations
+    ([{'velocity': array([1., 1.])}], 1)
+    """
+    result = live_state(optimizer)
+    result["state"] = [{name: _copy(buffer) for name, buffer in buffers.items()}
+                       for buffers in result["state"]]
+    return result
+
+
+def live_state(optimizer: Optimizer) -> dict[str, Any]:
+    """`state_dict` with the buffers themselves, which the next step changes."""
+    engine = _engine(optimizer)
+    return {"format": FORMAT, "optimizer": type(optimizer).__name__,
+            "iterations": engine.iterations, "steps": engine.steps.tolist(),
+            "options": _stored(optimizer._options),
+            "groups": [{**_stored(group), "params": indices}
+                       for group, indices in _layout(optimizer)],
+            "state": optimizer.state}
+
+
+def load_state_dict(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Continue from what `state_dict` returned.
+
+    The numbers are copied into the existing buffers; the parameters are left alone. Schedules are
+    replaced, except that a `ReduceOnPlateau` in use takes over the stored one's arguments and
+    state and remains the same object. A hyper-parameter that was a function must be one already.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Of the same class, with parameters of the same shapes and dtypes in the same groups.
+    state : dict
+
+    Raises
+    ------
+    TypeError, ValueError
+        If anything is missing, unknown or does not fit. Nothing has changed then.
+    RuntimeError
+        If the optimizer has no parameters yet, or they hold their averages.
+    """
+    prepare(optimizer, state)()
+
+
+def prepare(optimizer: Optimizer, state: Mapping[str, Any]) -> Callable[[], None]:
+    """Validate all of a state dict; return what loads it and cannot fail."""
+    engine = _engine(optimizer)
+    _check_names("the state dict", state, KEYS)
+    _check_equal("format", state["format"], FORMAT)
+    _check_equal("optimizer", state["optimizer"], type(optimizer).__name__)
+    iterations = integer("iterations", state["iterations"], 0)
+    steps = _checked_steps(state["steps"], iterations, len(engine.params))
+    copies = list(_checked_buffers(optimizer.state, state["state"]))
+    updates: Updates = []
+    changed = [(optimizer._options,
+                _checked("options", optimizer, optimizer._options, state["options"], updates))]
+    layout = list(_layout(optimizer))
+    _check_list("groups", state["groups"], len(layout))
+    for i, ((group, indices), saved) in enumerate(zip(layout, state["groups"], strict=True)):
+        _check_names(f"groups[{i}]", saved, [*group])
+        _check_equal(f"groups[{i}]['params']", saved["params"], indices)
+        hypers = {name: value for name, value in saved.items() if name != "params"}
+        changed.append((group, _checked(f"groups[{i}]", optimizer, group, hypers, updates)))
+
+    def load() -> None:
+        for buffer, source in copies:
+            if not (_blank(buffer) and _blank(source)):     # untouched, a buffer takes no memory
+                buffer[...] = source
+        for schedule, new in updates:
+            vars(schedule).update(vars(new))
+        for values, checked in changed:
+            values._values = checked._values
+        engine.restore(steps, iterations)
+        optimizer._changed()
+    return load
+
+
+def _engine(optimizer: Optimizer) -> Engine:
+    if optimizer._engine is None:
+        raise RuntimeError(f"this {type(optimizer).__name__} has no parameters yet: pass params or "
+                           f"call bind(params)")
+    if optimizer._engine.frozen:
+        raise RuntimeError("the parameters hold their averages now; save or load outside of the "
+                           "with block")
+    return optimizer._engine
+
+
+def _layout(optimizer: Optimizer) -> Iterator[tuple[Values, list[int]]]:
+    """Each group with the numbers of its parameters."""
+    numbers = count()
+    for group in optimizer.param_groups:
+        yield group, list(islice(numbers, len(group["params"])))
+
+
+def _blank(array: Array) -> bool:
+    """Whether all bits are zero (-0.0 is not)."""
+    return not np.ascontiguousarray(array).reshape(-1).view(np.uint8).any()
+
+
+def _copy(array: Array) -> Array:
+    return np.zeros(array.shape, array.dtype) if _blank(array) else array.copy()
+
+
+# Hyper-parameters ---------------------------------------------------------------------------------
+
+def _stored(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in values.items() if name != "params"}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Schedule):
+        return value.to_dict()
+    if callable(value):
+        return {"callable": getattr(value, "__qualname__", type(value).__name__)}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _checked(where: str, optimizer: Optimizer, old: Values, saved: Mapping[str, Any],
+             updates: Updates) -> Values:
+    """The saved hyper-parameters, as valid as if they had been assigned."""
+    _check_names(where, saved, [name for name in old if name != "params"])
+    try:
+        given = {name: _revived(name, old[name], value, updates) for name, value in saved.items()}
+        return Values(optimizer, old._hypers, given, {})
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{where}: {error}") from error
+
+
+def _revived(name: str, old: Any, saved: Any, updates: Updates) -> Any:
+    if not isinstance(saved, Mapping):
+        return saved
+    if "callable" not in saved:
+        return _merged(old, Schedule.from_dict(saved), updates)
+    if not callable(old):
+        raise ValueError(f"{name} was the function {saved['callable']}, which cannot be stored: "
+                         f"assign it again before loading")
+    return old
+
+
+def _merged(old: Any, new: Any, updates: Updates) -> Any:
+    """`new` with every plateau that `old` has in the same place replaced by that object."""
+    if isinstance(old, ReduceOnPlateau) and isinstance(new, ReduceOnPlateau):
+        if any(old is other and new != its_new for other, its_new in updates):
+            raise ValueError(f"{old!r} is in use twice, but was stored in two different states")
+        updates.append((old, new))
+        return old
+    if isinstance(new, tuple) and isinstance(old, tuple) and len(new) == len(old):
+        return tuple(_merged(o, n, updates) for o, n in zip(old, new, strict=True))
+    if isinstance(new, Schedule) and type(new) is type(old):
+        vars(new).update({k: _merged(vars(old).get(k), v, updates) for k, v in vars(new).items()})
+    return new
+
+
+# Checks -------------------------------------------------------------------------------------------
+
+def _check_names(where: str, given: Any, names: Collection[str]) -> None:
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{where} must be a dict, not {type(given).__name__}")
+    for name in names:
+        if name not in given:
+            raise ValueError(f"{where} has no {name!r}")
+    for name in given:
+        if name not in names:
+            raise ValueError(f"{where} has an unknown {name!r}")
+
+
+def _check_list(where: str, given: Any, length: int) -> None:
+    if not isinstance(given, (list, tuple)):
+        raise TypeError(f"{where} must be a list, not {type(given).__name__}")
+    if len(given) != length:
+        raise ValueError(f"{where} has {len(given)} entries, expected {length}")
+
+
+def _check_equal(where: str, given: Any, expected: Any) -> None:
+    if type(given) is not type(expected) or given != expected:
+        raise ValueError(f"{where} is {given!r}, expected {expected!r}")
+
+
+def _checked_steps(given: Any, iterations: int, length: int) -> list[int]:
+    if iterations >= 2 ** 63:
+        raise ValueError(f"iterations must be less than 2**63, not {iterations}")
+    _check_list("steps", given, length)
+    steps = [integer(f"steps[{i}]", step, 0) for i, step in enumerate(given)]
+    if max(steps) > iterations:
+        raise ValueError(f"steps[{steps.index(max(steps))}] is {max(steps)}, more than "
+                         f"iterations={iterations}")
+    return steps
+
+
+def _checked_buffers(buffers: list[dict[str, Array]], given: Any) -> Iterator[tuple[Array, Array]]:
+    """Pairs of a buffer and the array for it."""
+    _check_list("state", given, len(buffers))
+    for i, (own, saved) in enumerate(zip(buffers, given, strict=True)):
+        _check_names(f"state[{i}]", saved, own)
+        for name, buffer in own.items():
+            check_fits(f"state[{i}][{name!r}]", saved[name], buffer)
+            yield buffer, saved[name]
+
+
+def check_fits(where: str, array: Any, like: Array) -> None:
+    """Raise unless `array` is a NumPy array of the same dtype and shape as `like`."""
+    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{where} must be a NumPy array, not {type(array).__name__}")
+    if array.dtype != like.dtype:
+        raise TypeError(f"{where} has dtype {array.dtype}, expected {like.dtype}")
+    if array.shape != like.shape:
+        raise ValueError(f"{where} has shape {array.shape}, expected {like.shape}")
+
+
+def from_torch(optimizer: Optimizer, state: Mapping[str, Any], *,
+               iterations: int | None = None) -> None:
+    """Continue from the state dict of an optimizer of PyTorch.
+
+    These are SGD, Adam, AdamW, NAdam, RMSprop and Adagrad.
+
+    Buffers, step counts and hyper-parameters are taken; clipping and the like stay as they are.
+    What PyTorch's optimizer does not have (`decay` and `convention` of `SGD`, say) must be at its
+    default. Flags of how PyTorch computes (foreach, fused, capturable, differentiable) and what its
+    learning rate schedulers leave in the groups are dropped.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Of the same name, with parameters of the same shapes and dtypes in the same groups.
+    state : dict
+        From ``state_dict()`` of the optimizer of PyTorch; tensors or arrays.
+    iterations : int, optional
+        Steps taken so far, for schedules. By default the largest count in the state; SGD of PyTorch
+        does not count, so there it is 1 if any velocity is.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If anything is missing or does not map or fit; a state dict does not tell its optimizer's
+        name, but the names in it do, except Adam's and AdamW's before PyTorch 2.7. Nothing has
+        changed then.
+
+    Examples
+    --------
+    >>> import numpy as np, fastmom as fm
+    >>> opt = fm.SGD([np.zeros(2)], momentum=0.5)
+    >>> group = {"lr": 0.1, "momentum": 0.9, "dampening": 0, "nesterov": True, "weight_decay": 0}
+    >>> from_torch(opt, {"state": {0: {"momentum_buffer": np.ones(2)}},
+    ...                  "param_groups": [{**group, "params": [0]}]}, iterations=20)
+    >>> opt, opt.state, opt.iterations
+    (SGD(lr=0.1, momentum=0.9, nesterov=True), [{'velocity': array([1., 1.])}], 20)
+    """
+    from fastmom.optim.torch_state import converted
+
+    load_state_dict(optimizer, converted(optimizer, state, iterations))

@@ -1,0 +1,174 @@
+"""What `fastmom.optim.state.from_torch` reads: the form of PyTorch's state dicts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastmom.optim.adam import nadam_product
+from fastmom.optim.schedule_base import integer
+from fastmom.optim.state import live_state
+
+if TYPE_CHECKING:
+    from fastmom.optim.base import Optimizer
+    from fastmom.types import Array
+
+# Names in groups and ours; names of buffers, ours, and the hyper-parameter without which PyTorch
+# has none.
+_ADAM = {"lr": ("lr",), "betas": ("beta1", "beta2"), "eps": ("eps",),
+         "weight_decay": ("weight_decay",), "decoupled_weight_decay": ("decoupled_weight_decay",)}
+_Buffers = dict[str, tuple[str, str | None]]
+_MOMENTS: _Buffers = {"exp_avg": ("mean", None), "exp_avg_sq": ("square", None)}
+_LARGEST: _Buffers = {"max_exp_avg_sq": ("largest_square", "amsgrad")}
+TORCH: dict[str, tuple[dict[str, tuple[str, ...]], _Buffers]] = {
+    "SGD": ({"lr": ("lr",), "momentum": ("momentum",), "dampening": ("dampening",),
+             "nesterov": ("nesterov",), "weight_decay": ("weight_decay",)},
+            {"momentum_buffer": ("velocity", "momentum")}),
+    "Adam": (_ADAM | {"amsgrad": ("amsgrad",)}, _MOMENTS | _LARGEST),
+    "AdamW": (_ADAM | {"amsgrad": ("amsgrad",)}, _MOMENTS | _LARGEST),
+    "NAdam": (_ADAM | {"momentum_decay": ("momentum_decay",)}, _MOMENTS),
+    "RMSprop": ({"lr": ("lr",), "alpha": ("beta2",), "eps": ("eps",), "momentum": ("momentum",),
+                 "centered": ("centered",), "weight_decay": ("weight_decay",)},
+                {"square_avg": ("square", None), "momentum_buffer": ("velocity", "momentum"),
+                 "grad_avg": ("mean", "centered")}),
+    "Adagrad": ({"lr": ("lr",), "lr_decay": ("decay",), "eps": ("eps",),
+                 "weight_decay": ("weight_decay",),
+                 "initial_accumulator_value": ("initial_accumulator",)},
+                {"sum": ("square", None)}),
+}
+
+# Which say how to compute, not what; and what learning rate schedulers keep in the groups.
+DROPPED = {"foreach", "fused", "capturable", "differentiable", "param_names", "initial_lr",
+           "max_lr", "min_lr", "max_momentum", "base_momentum"}
+OLDER_LACK = {"decoupled_weight_decay"}     # then it is as the optimizer's name says
+
+
+def converted(optimizer: Optimizer, state: Mapping[str, Any],
+              iterations: int | None) -> dict[str, Any]:
+    """Return PyTorch's state dict as one of this optimizer, not yet checked against it."""
+    name = type(optimizer).__name__
+    if name not in TORCH:
+        raise ValueError(f"no PyTorch state can be imported into {name}; only into "
+                         f"{', '.join(TORCH)}")
+    result = live_state(optimizer)
+    if not isinstance(state, Mapping) or set(state) != {"state", "param_groups"}:
+        raise ValueError("state must be the state_dict() of an optimizer of PyTorch, with 'state' "
+                         "and 'param_groups'")
+    own_groups, groups = result["groups"], state["param_groups"]
+    if not isinstance(groups, (list, tuple)) or len(groups) != len(own_groups):
+        raise ValueError(f"param_groups must be a list of {len(own_groups)} groups")
+    result["groups"] = [_group(f"param_groups[{i}]", optimizer, own, group)
+                        for i, (own, group) in enumerate(zip(own_groups, groups, strict=True))]
+    result["options"]["maximize"] = _maximize(groups)
+    result["steps"], result["state"] = _buffers(optimizer, result["groups"], state["state"],
+                                                iterations)
+    result["iterations"] = max(result["steps"]) if iterations is None else iterations
+    return result
+
+
+def _group(where: str, optimizer: Optimizer, own: Mapping[str, Any], group: Any) -> dict[str, Any]:
+    """The hyper-parameters of one group in our names."""
+    name = type(optimizer).__name__
+    if not isinstance(group, Mapping):
+        raise TypeError(f"{where} must be a dict, not {type(group).__name__}")
+    names = TORCH[name][0]
+    for key in {*names, "params"} - OLDER_LACK:
+        if key not in group:
+            raise ValueError(f"{where} has no {key!r}: is it of torch.optim.{name}?")
+    result = {n: hyper.default for n, hyper in optimizer._group_hypers.items()}
+    for key, value in group.items():
+        if key in names:
+            result.update(_named(f"{where}[{key!r}]", names[key], _number(value)))
+        elif key not in DROPPED | {"params", "maximize"}:
+            raise ValueError(f"{where} has {key!r}, which {name} has no counterpart of")
+    for n in set(result) - {n for ours in names.values() for n in ours}:
+        if own[n] != result[n]:
+            raise ValueError(f"{n}={own[n]!r}: torch.optim.{name} computes as with "
+                             f"{n}={result[n]!r}; set that before the import")
+    return {**result, "params": group["params"]}
+
+
+def _named(where: str, names: tuple[str, ...], value: Any) -> dict[str, Any]:
+    values = value if len(names) > 1 else (value,)
+    if not isinstance(values, (list, tuple)) or len(values) != len(names):
+        raise ValueError(f"{where} must be {len(names)} numbers, not {value!r}")
+    return dict(zip(names, map(_number, values), strict=True))
+
+
+def _maximize(groups: Any) -> bool:
+    given = {bool(group.get("maximize", False)) for group in groups}
+    if len(given) > 1:
+        raise ValueError("param_groups differ in maximize, which is one for all groups here")
+    return given.pop()
+
+
+def _buffers(optimizer: Optimizer, groups: list[dict[str, Any]], state: Any,
+             iterations: int | None) -> tuple[list[int], list[dict[str, Any]]]:
+    """Ages and buffers of all parameters."""
+    own = optimizer.state
+    if not isinstance(state, Mapping) or not set(state) <= set(range(len(own))):
+        raise ValueError(f"state must be a dict with numbers of parameters below {len(own)}")
+    hypers_of = [group for group, mine in zip(groups, optimizer.param_groups, strict=True)
+                 for _ in mine["params"]]
+    ages, buffers = [], []
+    for i, (like, hypers) in enumerate(zip(own, hypers_of, strict=True)):
+        age, arrays = _entry(f"state[{i}]", type(optimizer).__name__, state.get(i, {}), hypers,
+                             iterations)
+        start = hypers.get("initial_accumulator", 0.0)      # of a parameter that never stepped
+        ages.append(age)
+        buffers.append({n: arrays.get(n, np.full_like(a, start)) for n, a in like.items()})
+    return ages, buffers
+
+
+def _entry(where: str, name: str, entry: Any, hypers: Mapping[str, Any],
+           iterations: int | None) -> tuple[int, dict[str, Array]]:
+    """Age and buffers of one parameter."""
+    if not isinstance(entry, Mapping):
+        raise TypeError(f"{where} must be a dict, not {type(entry).__name__}")
+    names = TORCH[name][1]
+    for key in set(entry) - set(names) - {"step", "mu_product"}:
+        raise ValueError(f"{where} has {key!r}, which {name} has no counterpart of")
+    arrays = {names[key][0]: _array(value) for key, value in entry.items()
+              if key in names and value is not None}
+    if name == "SGD":       # does not count: a velocity tells that there was a step
+        age = 1 if iterations is None else iterations
+        return age if arrays or (iterations and not hypers["momentum"]) else 0, arrays
+    if not entry:
+        return 0, {}
+    for key, (ours, switch) in names.items():
+        if ours not in arrays and (switch is None or hypers[switch]):
+            raise ValueError(f"{where} has no {key!r}")
+    age = _age(where, entry)
+    if "mu_product" in entry:
+        _check_product(where, float(_number(entry["mu_product"])), hypers, age)
+    return age, arrays
+
+
+def _age(where: str, entry: Mapping[str, Any]) -> int:
+    step = _number(entry.get("step"))
+    if isinstance(step, float) and step.is_integer():       # PyTorch counts in float32
+        step = int(step)
+    return integer(f"{where}['step']", step, 0)
+
+
+def _check_product(where: str, product: float, hypers: Mapping[str, Any], age: int) -> None:
+    """NAdam's product of momenta follows from the hyper-parameters, if they never changed."""
+    expected = nadam_product(hypers["beta1"], hypers["momentum_decay"], age)
+    # PyTorch usually multiplies in float32
+    if not math.isclose(product, expected, rel_tol=1e-3, abs_tol=1e-30):
+        raise ValueError(f"{where}['mu_product'] is {product:g}, expected {expected:g}: betas or "
+                         f"momentum_decay have changed during the training")
+
+
+def _array(value: Any) -> Any:
+    """A tensor as an array, without importing its library."""
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
+
+
+def _number(value: Any) -> Any:
+    value = _array(value)
+    single = isinstance(value, (np.ndarray, np.generic)) and value.size == 1
+    return value.item() if single else value
