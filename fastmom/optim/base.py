@@ -23,7 +23,8 @@ class Optimizer:
     Parameters
     ----------
     params : list of ndarray, or list of dict, or None
-        C-contiguous, writable float32 or float64 arrays, updated in place and never copied; or
+        C-contiguous, writable float32 or float64 arrays, updated in place and never copied, also
+        in files mapped with `numpy.memmap` (see `flush`); or
         groups ``{"params": [...], "lr": ...}`` with hyper-parameters of their own. None leaves the
         optimizer unbound until a model (or `bind`) gives it parameters.
     clip_norm : float, optional
@@ -199,6 +200,16 @@ class Optimizer:
             return self._engine.run(grads, self._rows)
         now = self._engine.iterations
         return self._engine.run(grads, self._make_rows(self._engine, now), now)
+
+    def flush(self) -> None:
+        """Write parameters in memory-mapped files to the disk, as `numpy.memmap.flush` does.
+
+        Their state needs no writing: it ends with the optimizer, or is saved by a checkpoint.
+        """
+        for group in self.param_groups:
+            for array in group["params"]:
+                if isinstance(array, np.memmap):
+                    array.flush()
 
     def _make_rows(self, engine: Engine, now: int) -> list[Row]:
         """Coefficients for the coming step; kept where they stay the same for the one after."""

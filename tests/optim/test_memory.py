@@ -7,8 +7,11 @@ Run under AddressSanitizer these tests also prove that nothing else is touched.
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -134,18 +137,50 @@ def test_one_gradient_array_may_serve_several_parameters() -> None:
     assert not q.any()
 
 
-def test_memory_map() -> None:
-    """A parameter in a file."""
-    import tempfile
-    from pathlib import Path
+def test_memory_map(tmp_path: Path) -> None:
+    """A parameter in a file, and its state in another, with the same results."""
+    mapped = np.memmap(tmp_path / "p", np.float32, "w+", shape=(N // 10, 10))
+    plain, g = np.zeros((N // 10, 10), np.float32), np.ones((N // 10, 10), np.float32)
+    results = []
+    for p in (mapped, plain):
+        optimizer = fm.Adam([p, np.zeros(3, np.float32)], lr=0.5)
+        for _ in range(3):
+            optimizer.step([g, None])
+        results.append([p.tobytes(), *(a.tobytes() for a in optimizer.state[0].values())])
+        assert isinstance(optimizer.state[0]["mean"], np.memmap) == (p is mapped)
+        assert not isinstance(optimizer.state[1]["mean"], np.memmap)
+        optimizer.flush()
+    assert results[0] == results[1]
+    assert (tmp_path / "p").read_bytes() == results[0][0]
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
 
-    with tempfile.TemporaryDirectory() as folder:
-        p = np.memmap(Path(folder, "p"), np.float32, "w+", shape=(N,))
-        optimizer = fm.SGD([p], lr=1.0)
-        optimizer.step([np.ones(N, np.float32)])
-        p.flush()
-        np.testing.assert_array_equal(np.fromfile(Path(folder, "p"), np.float32), -1.0)
-        del p, optimizer
+
+LARGER_THAN_MEMORY = """
+import resource, sys
+import numpy as np, fastmom as fm
+n = 50_000_000                                              # 200 MB an array
+p, g = (np.memmap(f"{sys.argv[1]}/{name}", np.float32, "w+", shape=(n,)) for name in "pg")
+g[::1000] = 1
+used = int(next(line for line in open("/proc/self/status") if "VmData" in line).split()[1]) * 1024
+resource.setrlimit(resource.RLIMIT_DATA, 2 * (used + 80_000_000,))      # no room for one of them
+try:
+    np.zeros(n, np.float32)
+    raise SystemExit("the limit does not hold")
+except MemoryError:
+    pass
+optimizer = fm.SGD([p], lr=1.0, momentum=0.5)
+for _ in range(2):
+    optimizer.step([g])
+optimizer.flush()
+print(p[0], p[1], p[49_999_000])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the limit is Linux's")
+def test_larger_than_memory(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", LARGER_THAN_MEMORY, str(tmp_path)],
+                          capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("-2.5 0.0 -2.5\n", "")
 
 
 def test_neighbours_are_untouched() -> None:
