@@ -24,6 +24,8 @@ cdef struct Slot:           # what was true of an array when it was bound
 
 cpdef int check_array(object array, str name, Py_ssize_t index, bint writable) except -1
 cdef void bind_slot(Slot* slot, object array, bint writable)
+cdef char* data_of(object array)
+cpdef object owner_of(object array)
 
 
 # What every step asks of every array, inline

@@ -38,15 +38,19 @@ cpdef int check_array(object array, str name, Py_ssize_t index, bint writable) e
     return 0
 
 
-cdef object owner_of(object array):
+cpdef object owner_of(object array):
     """The array at the end of the chain of views: a view keeps it alive, but not its memory."""
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array
 
 
-cdef size_t address(object array) except? 0:
-    return <size_t>PyArray_BYTES(<RawArray*>array)
+cdef char* data_of(object array):
+    return PyArray_BYTES(<RawArray*>array)
+
+
+cdef size_t address(object array):
+    return <size_t>data_of(array)
 
 
 cdef void bind_slot(Slot* slot, object array, bint writable):

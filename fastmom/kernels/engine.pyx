@@ -14,13 +14,13 @@ from math import hypot
 
 import numpy as np
 
-from fastmom.kernels.arrays cimport Slot, bind_slot, check_array, same_shape, unchanged
+from fastmom.kernels.arrays cimport Slot, bind_slot, check_array, data_of, same_shape, unchanged
 from fastmom.kernels.rules cimport MAX_ARRAYS, SCALE
 from fastmom.kernels.sweep cimport (CHUNK, DIRECTION_SUMS, GRADIENT, GRADIENT_SUMS, LINE, UPDATE, Chunk, Plan, Row,
                                     Tensor, cut, set_trust, sweep, table, tensor_sum)
 from fastmom.kernels.system cimport flushing
 
-from fastmom.kernels.arrays import MemoryMap
+from fastmom.kernels.arrays import MemoryMap, owner_of
 
 
 cdef class Engine:
@@ -43,7 +43,9 @@ cdef class Engine:
     cdef public str frozen                  # why it must not step now, or None
     cdef public int parts                   # 0: as many threads as pay
     cdef Plan plan
-    cdef Slot* slots
+    cdef Slot* slots                        # of parameter and gradient, in turn
+    cdef Slot* owners                       # of the memory of all state
+    cdef Py_ssize_t n_owners
     cdef long long[::1] _steps
     cdef list _grads, _rows
     cdef object _memory
@@ -52,7 +54,9 @@ cdef class Engine:
 
     def __cinit__(self, list params, list state, bint averaged=False):
         cdef Py_ssize_t n = len(params), chunks = 0, i
-        self.params, self.state, self._grads = list(params), list(state), [None] * n
+        # Nobody else holds these views of the state, so only their memory needs watching.
+        self.state = [tuple([array.view() for array in arrays]) for arrays in state]
+        self.params, self._grads = list(params), [None] * n
         self.steps = np.zeros(n, np.int64)
         self._steps = self.steps
         self.norm, self.scale, self.nonfinite = np.nan, 1.0, "ignore"
@@ -65,12 +69,13 @@ cdef class Engine:
         for i in range(n):
             chunks += (params[i].size + CHUNK - 1) // CHUNK
         self.plan.n_chunks = chunks
-        self.slots = <Slot*>calloc(max(1, n * MAX_ARRAYS), sizeof(Slot))
+        self.slots = <Slot*>calloc(max(1, 2 * n), sizeof(Slot))
+        self.owners = <Slot*>calloc(max(1, n * self.plan.n_arrays), sizeof(Slot))
         self.plan.tensors = <Tensor*>calloc(max(1, n), sizeof(Tensor))
         self.plan.rows = <Row*>calloc(max(1, n), sizeof(Row))
         self.plan.chunks = <Chunk*>calloc(max(1, chunks), sizeof(Chunk))
         self.plan.partial = <double*>calloc(max(1, 2 * chunks), sizeof(double))
-        if not (self.slots and self.plan.tensors and self.plan.rows and self.plan.chunks
+        if not (self.slots and self.owners and self.plan.tensors and self.plan.rows and self.plan.chunks
                 and self.plan.partial):
             raise MemoryError()
         for i in range(n):
@@ -81,6 +86,7 @@ cdef class Engine:
 
     def __dealloc__(self):
         free(self.slots)
+        free(self.owners)
         free(self.plan.tensors)
         free(self.plan.rows)
         free(self.plan.chunks)
@@ -102,17 +108,21 @@ cdef class Engine:
                 memory.add(array, f"{name}[{i}]")
         memory.seal()
         self._memory = memory
+        owners = {id(owner): owner for arrays in self.state for owner in map(owner_of, arrays)}
+        self.n_owners = len(owners)
+        for i, owner in enumerate(owners.values()):
+            bind_slot(&self.owners[i], owner, True)
         for i in range(self.plan.n_tensors):
+            bind_slot(&self.slots[2 * i], self.params[i], True)
             for j, array in enumerate((self.params[i], None, *self.state[i])):
                 if j != GRADIENT:
-                    bind_slot(&self.slots[i * MAX_ARRAYS + j], array, True)
-                    self.plan.tensors[i].data[j] = self.slots[i * MAX_ARRAYS + j].data
+                    self.plan.tensors[i].data[j] = data_of(array)
             self.plan.tensors[i].lead = ((LINE - <size_t>self.plan.tensors[i].data[0] % LINE) % LINE
                                          // self.params[i].itemsize)
         return 0
 
     cdef int _bind_gradient(self, Py_ssize_t i, object grad) except -1:
-        cdef Slot* slot = &self.slots[i * MAX_ARRAYS + GRADIENT]
+        cdef Slot* slot = &self.slots[2 * i + GRADIENT]
         if grad is not None:
             check_array(grad, "grads", i, False)
             param = self.params[i]
@@ -132,16 +142,17 @@ cdef class Engine:
     cdef int _match(self, tuple grads) except -1:
         """Make the plan point at these gradients; cheap when they are those of the last step."""
         cdef Py_ssize_t i
-        cdef int j
         cdef Slot* slots
         if len(grads) != self.plan.n_tensors:
             raise ValueError(f"grads has {len(grads)} entries, expected {self.plan.n_tensors}: one "
                              f"for each array in params")
+        for i in range(self.n_owners):
+            if not unchanged(&self.owners[i]):
+                self._bind_memory()
         for i in range(self.plan.n_tensors):
-            slots = &self.slots[i * MAX_ARRAYS]
-            for j in range(self.plan.n_arrays):
-                if j != GRADIENT and not unchanged(&slots[j]):
-                    self._bind_memory()
+            slots = &self.slots[2 * i]
+            if not unchanged(&slots[0]):
+                self._bind_memory()
             if (<PyObject*>grads[i] != slots[GRADIENT].array or not unchanged(&slots[GRADIENT])
                     or not same_shape(&slots[0], &slots[GRADIENT])):
                 self._bind_gradient(i, grads[i])
@@ -220,7 +231,7 @@ cdef class Engine:
                 set_trust(&self.plan)
             sweep(&self.plan, UPDATE, self._work, self.parts)
             for i in range(self.plan.n_tensors):
-                self._steps[i] += self.slots[i * MAX_ARRAYS + GRADIENT].array != <PyObject*>None
+                self._steps[i] += self.slots[2 * i + GRADIENT].array != <PyObject*>None
             self.uneven = self.uneven or self._active < self.plan.n_tensors
             self.iterations += 1
             return True

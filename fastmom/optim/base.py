@@ -267,10 +267,11 @@ class Optimizer:
 
     @property
     def state(self) -> list[dict[str, Array]]:
-        """The state buffers of each parameter by name, in the order of the parameters."""
+        """The state buffers of each parameter by name, in the order of the parameters: views."""
         buffers = [] if self._engine is None else self._engine.state
         # a running average, if there is one, comes after
-        return [dict(zip(self.state_names, arrays, strict=False)) for arrays in buffers]
+        return [{name: a.view() for name, a in zip(self.state_names, arrays, strict=False)}
+                for arrays in buffers]
 
     @property
     def grad_norm(self) -> float:

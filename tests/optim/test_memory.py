@@ -100,6 +100,18 @@ def test_array_below_a_parameter_is_resized() -> None:
         optimizer.step([g])
 
 
+def test_memory_below_the_state_is_resized() -> None:
+    p, g, optimizer = setup()
+    velocity = optimizer.state[0]["velocity"]
+    set_attribute(velocity, "shape", (N // 2, 2))       # a view of its own: no concern of ours
+    assert optimizer.step([g])
+    before = p.copy()
+    velocity.base.resize(10, refcheck=False)
+    with pytest.raises(ValueError, match=r"state\[0\] is a view of an array that was resized"):
+        optimizer.step([g])
+    np.testing.assert_array_equal(p, before)
+
+
 def test_made_read_only() -> None:
     p, g, optimizer = setup()
     g.flags.writeable = False       # gradients are only read
