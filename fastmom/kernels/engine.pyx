@@ -16,8 +16,9 @@ import numpy as np
 
 from fastmom.kernels.arrays cimport Slot, bind_slot, check_array, data_of, same_shape, unchanged
 from fastmom.kernels.rules cimport MAX_ARRAYS, SCALE
-from fastmom.kernels.sweep cimport (CHUNK, DIRECTION_SUMS, GRADIENT, GRADIENT_SUMS, LINE, UPDATE, Chunk, Plan, Row,
-                                    Tensor, cut, set_trust, sweep, table, tensor_sum)
+from fastmom.kernels.sweep cimport (CHUNK, DIRECTION_SUMS, GRADIENT, GRADIENT_SUMS, LINE, UPDATE,
+                                    Chunk, Plan, Row, Tensor, cut, set_trust, sweep, table,
+                                    tensor_sum)
 from fastmom.kernels.system cimport flushing
 
 from fastmom.kernels.arrays import MemoryMap, owner_of
@@ -75,8 +76,8 @@ cdef class Engine:
         self.plan.rows = <Row*>calloc(max(1, n), sizeof(Row))
         self.plan.chunks = <Chunk*>calloc(max(1, chunks), sizeof(Chunk))
         self.plan.partial = <double*>calloc(max(1, 2 * chunks), sizeof(double))
-        if not (self.slots and self.owners and self.plan.tensors and self.plan.rows and self.plan.chunks
-                and self.plan.partial):
+        if not (self.slots and self.owners and self.plan.tensors and self.plan.rows
+                and self.plan.chunks and self.plan.partial):
             raise MemoryError()
         for i in range(n):
             self.plan.tensors[i].size = params[i].size
@@ -244,14 +245,11 @@ cdef class Engine:
         """Set every tensor's gradient scale. False if this step is to be skipped."""
         cdef Py_ssize_t i
         cdef Tensor* t
-        cdef bint finite = True
         if (isfinite(self.clip_norm) or isfinite(self.clip_norm_per_tensor)
                 or self.nonfinite != "ignore"):
             sweep(&self.plan, GRADIENT_SUMS, self._work, self.parts)
             self._norms()
-            if not isfinite(self.norm):
-                finite = self._examine()
-            if not finite and self.nonfinite == "skip":
+            if not isfinite(self.norm) and not self._examine() and self.nonfinite == "skip":
                 return False
         for i in range(self.plan.n_tensors):
             t = &self.plan.tensors[i]
@@ -268,9 +266,7 @@ cdef class Engine:
         cdef double one, total = 0
         for i in range(self.plan.n_tensors):
             t = &self.plan.tensors[i]
-            one = 0
-            if t.data[GRADIENT] != NULL:
-                one = tensor_sum(&self.plan, t, 0)
+            one = tensor_sum(&self.plan, t, 0) if t.data[GRADIENT] != NULL else 0
             t.norm = sqrt(one) * fabs(self.scale)
             total += one
         self.norm = sqrt(total) * fabs(self.scale)

@@ -9,7 +9,6 @@ the elements, which the hardware's prefetchers follow.
 cimport cython
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython.parallel cimport prange
-
 from libc.math cimport sqrt
 
 from fastmom.kernels.rules cimport (MAX_ARRAYS, SCALE, TRUST, TRUST_COEFFICIENT, TRUST_EPS, Rule,
@@ -18,7 +17,7 @@ from fastmom.kernels.system cimport fm_float_mode, fm_flush_begin, fm_flush_end,
 
 cdef enum:
     RUN = 64                # chunks taken in ascending order, also when the sweep goes backward
-    PIECE = 1024            # elements of gradients prepared at a time
+    PIECE = 1024            # elements of gradients limited at a time
     SGD = 0                 # place of the rule sgd, whose formula a running average has
     SERIAL_BELOW = 32768    # elements: below this, waking a team costs more than it saves
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastmom.nn.activations import Activation, get_activation
+from fastmom.optim.schedule_base import integer
 from fastmom.types import Array
 
 Shape = tuple[int, ...]
@@ -20,11 +21,7 @@ Shape = tuple[int, ...]
 
 def positive_int(name: str, value: Any) -> int:
     """Return `value` if it is an int >= 1, else raise naming it."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be an integer >= 1, not {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be an integer >= 1, not {value!r}")
-    return int(value)
+    return integer(name, value, 1)
 
 
 class Layer:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fastmom.kernels import RULES, Engine
 from fastmom.optim.base import Optimizer
 from fastmom.optim.buffers import zeros_beside
+from fastmom.optim.schedule_base import integer
 
 if TYPE_CHECKING:
     from fastmom.types import Array
@@ -51,13 +50,10 @@ class GradientAccumulation:
     def __init__(self, optimizer: Optimizer, steps: int) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer must be an Optimizer, not {type(optimizer).__name__}")
-        if isinstance(steps, (bool, np.bool_)) or not isinstance(steps, (int, np.integer)):
-            raise TypeError(f"steps must be an integer >= 1, not {steps!r}")
-        if steps < 1:
-            raise ValueError(f"steps must be an integer >= 1, not {steps!r}")
+        steps = integer("steps", steps, 1)
         if optimizer._engine is None:
             raise ValueError("optimizer has no parameters yet: bind it first")
-        self.optimizer, self.steps, self.pending = optimizer, int(steps), 0
+        self.optimizer, self.steps, self.pending = optimizer, steps, 0
         self._sums = [s for s, in zeros_beside(optimizer._engine.params, 1)]
         self._given = [False] * len(self._sums)
         self._adder = Engine(self._sums, [()] * len(self._sums))
