@@ -52,7 +52,7 @@ class Build(build_ext):
         compile_openmp, link_openmp = self.find_openmp(kind)
         for extension in self.extensions:
             module = extension.name.rpartition(".")[2]
-            isa = module.removeprefix("rules_")
+            isa = module.rpartition("_")[2]
             extension.extra_compile_args = FLAGS[kind] + ISA.get(isa, {}).get(kind, [])
             if module in ("sweep", "system"):
                 extension.extra_compile_args += compile_openmp
@@ -83,12 +83,12 @@ class Build(build_ext):
 def modules():
     """Every .pyx below the kernels, less the instruction sets of other processors."""
     for source in sorted(KERNELS.glob("*.pyx")):
-        isa = source.stem.removeprefix("rules_")
+        isa = source.stem.rpartition("_")[2]
         if isa in ISA and isa != "baseline" and not IS_X86:
             continue
         yield Extension(f"fastmom.kernels.{source.stem}", [str(source)],
                         include_dirs=[str(KERNELS), np.get_include()],
-                        depends=[*map(str, KERNELS.glob("*.pxi")), str(KERNELS / "platform.h")],
+                        depends=[str(f) for kind in ("pxi", "h") for f in KERNELS.glob(f"*.{kind}")],
                         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")])
 
 

@@ -1,8 +1,9 @@
-"""Which build of the update rules runs: the best this CPU can, or the one FASTMOM_ISA names."""
+"""Which build of the loops runs: the best this CPU can, or the one FASTMOM_ISA names."""
 
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 from importlib.machinery import EXTENSION_SUFFIXES
 
@@ -26,12 +27,14 @@ def available() -> tuple[str, ...]:
 
 
 def use(name: str) -> None:
-    """Run this build of the rules from the next step on, in every optimizer."""
+    """Run this build from the next step on, in every optimizer and network."""
     global _in_use
     if name not in available():
         raise ValueError(f"instruction set {name!r} cannot be used on this machine or was not "
                          f"built; allowed: {', '.join(available())}")
     sweep.use_rules(import_module(f"fastmom.kernels.rules_{name}").table)
+    if "fastmom.kernels.layers" in sys.modules:     # else it asks when it is imported
+        import_module("fastmom.kernels.layers").use(name)
     _in_use = name
 
 

@@ -1,0 +1,133 @@
+/* The loops of layers.pxi that a compiler does not find by itself: sums that stay in registers, the
+   packing of nonzeros, and an exponential that vectorises. */
+#ifndef FASTMOM_LAYERS_H
+#define FASTMOM_LAYERS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* out[j] = sum over i of v[i] base[stride k[i] + j], j below width: the sums of eight vectors stay in
+   registers while the rows pass by. Every element is summed in the same order, whatever the vectors'
+   width, so that every build gives the same bits. */
+#if defined(__GNUC__) || defined(__clang__)
+#if defined(__AVX512F__)
+#define FM_BYTES 64
+#elif defined(__AVX__)
+#define FM_BYTES 32
+#else
+#define FM_BYTES 16
+#endif
+typedef float fm_vector32 __attribute__((vector_size(FM_BYTES), aligned(4), may_alias));
+typedef double fm_vector64 __attribute__((vector_size(FM_BYTES), aligned(8), may_alias));
+
+#define FM_COMBINE_BLOCKS(real, vector)                                                             \
+    const ptrdiff_t lanes = sizeof(vector) / sizeof(real);                                          \
+    for (; j + 8 * lanes <= width; j += 8 * lanes) {                                                \
+        vector a0 = {0}, a1 = {0}, a2 = {0}, a3 = {0}, a4 = {0}, a5 = {0}, a6 = {0}, a7 = {0};      \
+        for (ptrdiff_t i = 0; i < count; i++) {                                                     \
+            const vector *b = (const vector *)(base + stride * k[i] + j);                           \
+            a0 += v[i] * b[0], a1 += v[i] * b[1], a2 += v[i] * b[2], a3 += v[i] * b[3];             \
+            a4 += v[i] * b[4], a5 += v[i] * b[5], a6 += v[i] * b[6], a7 += v[i] * b[7];             \
+        }                                                                                           \
+        vector *o = (vector *)(out + j);                                                            \
+        o[0] = a0, o[1] = a1, o[2] = a2, o[3] = a3, o[4] = a4, o[5] = a5, o[6] = a6, o[7] = a7;     \
+    }                                                                                               \
+    for (; j + lanes <= width; j += lanes) {                                                        \
+        vector a = {0};                                                                             \
+        for (ptrdiff_t i = 0; i < count; i++)                                                       \
+            a += v[i] * *(const vector *)(base + stride * k[i] + j);                                \
+        *(vector *)(out + j) = a;                                                                   \
+    }
+#else
+#define FM_COMBINE_BLOCKS(real, vector)
+#endif
+
+#define FM_COMBINE(name, real, vector)                                                              \
+    static inline void name(real *out, const real *base, ptrdiff_t stride, const real *v,           \
+                            const int *k, ptrdiff_t count, ptrdiff_t width) {                       \
+        ptrdiff_t j = 0;                                                                            \
+        FM_COMBINE_BLOCKS(real, vector)                                                             \
+        for (; j < width; j++) {                                                                    \
+            real a = 0;                                                                             \
+            for (ptrdiff_t i = 0; i < count; i++) a += v[i] * base[stride * k[i] + j];              \
+            out[j] = a;                                                                             \
+        }                                                                                           \
+    }
+FM_COMBINE(fm_combine32, float, fm_vector32)
+FM_COMBINE(fm_combine64, double, fm_vector64)
+
+/* The nonzeros of one row: values and places. Writes up to 16 entries past the last. */
+#ifdef __AVX512F__
+#include <immintrin.h>
+static inline ptrdiff_t fm_nonzeros32(const float *x, ptrdiff_t n, float *v, int *k) {
+    ptrdiff_t c = 0, i = 0;
+    __m512i place = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    for (; i + 16 <= n; i += 16) {
+        __m512 a = _mm512_loadu_ps(x + i);
+        __mmask16 m = _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+        _mm512_storeu_ps(v + c, _mm512_maskz_compress_ps(m, a));
+        _mm512_storeu_si512(k + c, _mm512_maskz_compress_epi32(m, place));
+        place = _mm512_add_epi32(place, _mm512_set1_epi32(16));
+        c += __builtin_popcount(m);
+    }
+    for (; i < n; c += x[i] != 0, i++) v[c] = x[i], k[c] = (int)i;
+    return c;
+}
+#else
+static inline ptrdiff_t fm_nonzeros32(const float *x, ptrdiff_t n, float *v, int *k) {
+    ptrdiff_t c = 0, i;
+    for (i = 0; i < n; c += x[i] != 0, i++) v[c] = x[i], k[c] = (int)i; /* no branch to mispredict */
+    return c;
+}
+#endif
+static inline ptrdiff_t fm_nonzeros64(const double *x, ptrdiff_t n, double *v, int *k) {
+    ptrdiff_t c = 0, i;
+    for (i = 0; i < n; c += x[i] != 0, i++) v[c] = x[i], k[c] = (int)i;
+    return c;
+}
+
+/* e^x for x <= 0: 2^n e^r with |r| <= ln 2 / 2 and Taylor's polynomial of degree 7, whose remainder of
+   5e-9 is below half an ulp; e^-87 for what is below. Within 1 ulp; the same bits in every build. */
+static inline float fm_exp32(float x) {
+    const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
+    float n, r, p;
+    int bits;
+    x = x < -87.0f ? -87.0f : x;
+    n = x * 1.44269504f + shift;
+    n = n - shift;
+    r = x - n * 0.693359375f; /* ln 2 in two parts, the first exact in n's range */
+    r = r + n * 2.12194440e-4f;
+    p = 1.0f / 5040;
+    p = p * r + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    bits = ((int)n + 127) << 23;
+    memcpy(&n, &bits, sizeof n);
+    return p * n;
+}
+
+/* Philox4x32-10 of sixteen counters (first + lane, 0, step): 64 random words, four a lane. Salmon,
+   Moraes, Dror and Shaw 2011: no state but the counter, so any batch can be drawn again. */
+static inline void fm_philox(uint32_t first, uint64_t step, uint64_t key, uint32_t *out) {
+    uint64_t a[16], b[16], c[16], d[16]; /* 32 bits each: products need no widening then */
+    uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
+    for (int i = 0; i < 16; i++)
+        a[i] = (uint32_t)(first + (uint32_t)i), b[i] = 0, c[i] = (uint32_t)step, d[i] = step >> 32;
+    for (int turn = 0; turn < 10; turn++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u)
+        for (int i = 0; i < 16; i++) {
+            uint64_t p = a[i] * 0xD2511F53u, q = c[i] * 0xCD9E8D57u;
+            a[i] = (q >> 32) ^ b[i] ^ k0, b[i] = q & 0xFFFFFFFFu;
+            c[i] = (p >> 32) ^ d[i] ^ k1, d[i] = p & 0xFFFFFFFFu;
+        }
+    for (int i = 0; i < 16; i++) {
+        out[i] = (uint32_t)a[i], out[16 + i] = (uint32_t)b[i];
+        out[32 + i] = (uint32_t)c[i], out[48 + i] = (uint32_t)d[i];
+    }
+}
+
+#endif
