@@ -204,10 +204,10 @@ class Record(nn.Callback):
         self.epochs: list[dict[str, float | None]] = []
         self.content = {"data": data_name, "config": config, "epochs": self.epochs}
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         # `fit` calls its held-out set validation; here it is the test set. JSON has no NaN.
         self.epochs.append({name.replace("val_", "test_"): value if math.isfinite(value) else None
-                            for name, value in logs.items()})
+                            for name, value in (logs or {}).items()})
 
     def write(self, path: Path) -> None:
         """All or nothing: a reader never sees half a file."""

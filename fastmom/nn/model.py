@@ -10,7 +10,7 @@ import numpy as np
 
 from fastmom.nn.activations import Activation, Softmax
 from fastmom.nn.batches import batches
-from fastmom.nn.callbacks import Callback, History, figures_line
+from fastmom.nn.callbacks import Callback, CallbackList, History, figures_line, validate
 from fastmom.nn.layers import Dense, Layer, positive_int
 from fastmom.nn.losses import LOSSES, Labels
 from fastmom.optim import OPTIMIZERS, Optimizer
@@ -167,40 +167,45 @@ class Sequential:
         batch_size, epochs = positive_int("batch_size", batch_size), positive_int("epochs", epochs)
         if not isinstance(shuffle, bool):
             raise TypeError(f"shuffle must be True or False, not {shuffle!r}")
-        if not (isinstance(callbacks, Sequence)
-                and all(isinstance(callback, Callback) for callback in callbacks)):
-            raise TypeError(f"callbacks must be a list of Callback objects, not {callbacks!r}")
+        validate(callbacks)
         x, y = self._check_data(x, y)
         if validation_data is not None:
             validation_data = self._check_held_out(validation_data)
         batch_size = min(batch_size, len(x))
         history = History()
-        try:
+        run = CallbackList([*callbacks, history], self, {
+            "epochs": epochs, "steps": -(-len(x) // batch_size), "verbose": 0})
+        self.stop_training = False
+        with run:
             for epoch in range(epochs):
-                for callback in callbacks:
-                    callback.on_epoch_begin(epoch, epochs, -(-len(x) // batch_size))
-                logs = self._epoch(x, y, batch_size, shuffle, callbacks)
+                run.on_epoch_begin(epoch)
+                logs = self._epoch(x, y, batch_size, shuffle, run)
                 if validation_data is not None:
                     logs |= {f"val_{k}": v for k, v in self._evaluate(*validation_data).items()}
-                history.append(epoch, logs)
-                for callback in callbacks:
-                    callback.on_epoch_end(epoch, logs)
-        finally:
-            for callback in callbacks:
-                callback.on_train_end()
+                run.on_epoch_end(epoch, logs)
+                if self.stop_training:
+                    break
         return history
 
+    def get_weights(self) -> list[Array]:
+        return [p.copy() for p in self.params]
+
+    def set_weights(self, weights: Sequence[Array]) -> None:
+        for p, w in zip(self.params, weights, strict=True):
+            p[...] = w
+
     def _epoch(self, x: Array, y: Labels, batch_size: int, shuffle: bool,
-               callbacks: Sequence[Callback]) -> dict[str, float]:
+               run: CallbackList) -> dict[str, float]:
         self._allocate(batch_size)
         start = time.perf_counter()
         order = self._order.permutation(len(x)) if shuffle else None
         loss = correct = seen = 0.0
         for step, (xb, yb) in enumerate(batches(x, y, batch_size, order)):
+            run.on_train_batch_begin(step)
             batch_loss, batch_correct = self._train(xb, yb)
             loss, correct, seen = loss + batch_loss, correct + batch_correct, seen + len(yb)
-            for callback in callbacks:
-                callback.on_batch_end(step, self._figures(loss, correct, seen))
+            if run.wants_batches:
+                run.on_train_batch_end(step, self._figures(loss, correct, seen))
         return self._figures(loss, correct, seen) | {"seconds": time.perf_counter() - start}
 
     def train_on_batch(self, x: Array, y: Labels) -> dict[str, float]:

@@ -250,7 +250,7 @@ WRONG_FITTING: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"batch_size": True}, TypeError, "batch_size must be an integer >= 1, not True"),
     ({"shuffle": 1}, TypeError, "shuffle must be True or False, not 1"),
     ({"callbacks": nn.Callback()}, TypeError, "callbacks must be a list of Callback objects"),
-    ({"callbacks": [nn.Progress]}, TypeError, "callbacks must be a list of Callback objects"),
+    ({"callbacks": [nn.Progress]}, TypeError, "callbacks[0] must be a Callback object, not <class"),
     ({"callbacks": None}, TypeError, "callbacks must be a list of Callback objects, not None"),
     ({"validation_data": X}, TypeError, "validation_data must be a tuple (x, y), not ndarray"),
     ({"validation_data": (X,)}, TypeError, "validation_data must be a tuple (x, y)"),

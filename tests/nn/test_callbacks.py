@@ -1,16 +1,16 @@
-"""Who is told what during `fit`, and what is printed."""
+"""Who is told what during `fit`, in which order, and what the history is."""
 
 from __future__ import annotations
 
-import io
+import pickle
 import re
-import sys
 from typing import Any
 
-import numpy as np
 import pytest
+from training import Model, train
 
 from fastmom import nn
+from fastmom.nn.callbacks import CallbackList, Figures, overrides, validate
 
 
 class Log(nn.Callback):
@@ -20,96 +20,179 @@ class Log(nn.Callback):
         self.calls: list[tuple[Any, ...]] = []
         self.stop_at = stop_at
 
-    def on_epoch_begin(self, epoch: int, epochs: int, steps: int) -> None:
-        self.calls.append(("begin", epoch, epochs, steps))
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.calls.append(("start", logs))
 
-    def on_batch_end(self, step: int, logs: dict[str, float]) -> None:
-        self.calls.append(("batch", step, logs))
-        if step == self.stop_at:
+    def on_train_end(self, logs: Any = None) -> None:
+        self.calls.append(("over", logs))
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.calls.append(("begin", epoch))
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.calls.append(("step", batch))
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.calls.append(("batch", batch, logs))
+        if batch == self.stop_at:
             raise KeyboardInterrupt
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.calls.append(("end", epoch, logs))
-
-    def on_train_end(self) -> None:
-        self.calls.append(("over",))
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def test_calls_in_order_with_the_figures_so_far(make: Any, problem: Any) -> None:
-    (x, y), logs = problem(20), [Log(), Log()]
-    history = make().fit(x, y, epochs=2, batch_size=8, callbacks=logs, validation_data=(x, y))
+    (x, y), logs, model = problem(20), [Log(), Log()], make()
+    history = model.fit(x, y, epochs=2, batch_size=8, callbacks=logs, validation_data=(x, y))
     assert logs[0].calls == logs[1].calls
-    assert [call[:2] for call in logs[0].calls] == [
-        ("begin", 0), ("batch", 0), ("batch", 1), ("batch", 2), ("end", 0),
-        ("begin", 1), ("batch", 0), ("batch", 1), ("batch", 2), ("end", 1), ("over",)]
-    assert logs[0].calls[0] == ("begin", 0, 2, 3)
+    steps = [("step", 0), ("batch", 0), ("step", 1), ("batch", 1), ("step", 2), ("batch", 2)]
     last, end = logs[0].calls[-3][2], logs[0].calls[-2][2]
+    assert [call[:2] for call in logs[0].calls] == [
+        ("start", None), ("begin", 0), *steps, ("end", 0), ("begin", 1), *steps, ("end", 1),
+        ("over", end)]
     assert set(last) == {"loss", "accuracy"}
     assert last == {name: end[name] for name in last}       # after the last batch: the epoch's
     assert end == {name: values[-1] for name, values in history.history.items()}
     assert history.epoch == [0, 1]
+    for callback in (*logs, history):
+        assert callback.model is model
+        assert (callback.params["epochs"], callback.params["steps"]) == (2, 3)
 
 
 def test_an_interrupted_run_ends_for_its_callbacks(make: Any, problem: Any) -> None:
     (x, y), log, model = problem(20), Log(stop_at=1), make()
     with pytest.raises(KeyboardInterrupt):
         model.fit(x, y, batch_size=8, callbacks=[log])
-    assert [call[0] for call in log.calls] == ["begin", "batch", "batch", "over"]
+    assert [call[0] for call in log.calls] == ["start", "begin", "step", "batch", "step", "batch",
+                                               "over"]
     assert model.optimizer.iterations == 2
     assert len(model.fit(x, y).history["loss"]) == 1        # and the model goes on
 
 
-def test_progress_prints_a_line_per_epoch(make: Any, problem: Any) -> None:
-    (x, y), stream = problem(20), io.StringIO()
-    history = make().fit(x, y, epochs=10, validation_data=(x, y), callbacks=[nn.Progress(stream)])
-    lines = stream.getvalue().splitlines()
-    assert len(lines) == 10
-    for i, line in enumerate(lines):
-        loss, accuracy, val_loss, val_accuracy, seconds = (
-            history.history[name][i]
-            for name in ("loss", "accuracy", "val_loss", "val_accuracy", "seconds"))
-        assert line == (f"epoch {i + 1:2}/10  loss {loss:.4f}  accuracy {accuracy:.4f}  val loss "
-                        f"{val_loss:.4f}  val accuracy {val_accuracy:.4f}  {seconds:.2f} s")
+def test_a_callback_stops_the_training_after_the_epoch(make: Any, problem: Any) -> None:
+    log, model = Log(), make()
+    stop = nn.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: setattr(model, "stop_training", True))
+    assert model.fit(*problem(20), batch_size=8, epochs=9, callbacks=[log, stop]).epoch == [0]
+    assert [call[0] for call in log.calls].count("batch") == 3
+    assert model.fit(*problem(20), epochs=2).epoch == [0, 1]
 
 
-def test_progress_shows_a_bar_on_a_terminal(make: Any, problem: Any) -> None:
-    pytest.importorskip("tqdm")
-    (x, y), stream = problem(20), Terminal()
-    make().fit(x, y, epochs=2, batch_size=8, callbacks=[nn.Progress(stream)])
-    bars, *_, last = stream.getvalue().split("\r")
-    assert "epoch 1/2" in stream.getvalue()
-    assert "0/3" in stream.getvalue()
-    assert re.fullmatch(r"epoch 2/2  loss .* s\n", last)    # the bar is gone
-    assert bars == ""
+def fail(message: str) -> Any:
+    def hook(*args: Any) -> None:
+        raise RuntimeError(message)
+    return hook
 
 
-def test_an_interrupted_bar_is_gone(make: Any, problem: Any) -> None:
-    pytest.importorskip("tqdm")
-    (x, y), stream = problem(20), Terminal()
-    progress = nn.Progress(stream)      # not left to the garbage collector
-    with pytest.raises(KeyboardInterrupt):
-        make().fit(x, y, batch_size=8, callbacks=[progress, Log(stop_at=1)])
-    assert re.search(r"epoch 1/1.*\r +\r$", stream.getvalue())
+@pytest.mark.parametrize(("hook", "ended"), [
+    ("on_train_begin", "ab"), ("on_epoch_begin", "abc"), ("on_epoch_end", "abc"),
+    ("on_train_batch_end", "abc"), ("on_train_end", "abc")])
+def test_whoever_has_begun_is_told_of_the_end(hook: str, ended: str) -> None:
+    told = ""
+
+    def tell(name: str) -> Any:
+        def end(logs: Any) -> None:
+            nonlocal told
+            told += name
+        return end
+    callbacks = [nn.LambdaCallback(on_train_end=tell(name)) for name in "abc"]
+    callbacks.insert(2, nn.LambdaCallback(**{hook: fail("broken")}))
+    with pytest.raises(RuntimeError, match="broken"):
+        train(callbacks, [{"loss": 1.0}])
+    assert told == ended
 
 
-def test_progress_without_tqdm(make: Any, problem: Any, monkeypatch: pytest.MonkeyPatch,
-                               state: Any) -> None:
-    monkeypatch.setitem(sys.modules, "tqdm", None)
-    (x, y), model = problem(20), make()
-    before = state(model)
-    with pytest.raises(ImportError, match=r'needs tqdm: pip install "fastmom\[cli\]"'):
-        model.fit(x, y, callbacks=[nn.Progress(Terminal())])
-    for a, b in zip(before, state(model), strict=True):
-        np.testing.assert_array_equal(a, b)
-    model.fit(x, y, callbacks=[nn.Progress(io.StringIO())])     # no bar, no need for it
+def test_an_error_at_the_end_does_not_hide_the_first() -> None:
+    broken = nn.LambdaCallback(on_train_end=fail("at the end"))
+    with pytest.raises(RuntimeError, match="at the end") as caught:
+        train([broken], [OSError("in training")])       # type: ignore[list-item]
+    context = caught.value.__context__
+    assert isinstance(context, OSError)
 
 
-def test_progress_prints_to_stdout(make: Any, problem: Any,
-                                   capsys: pytest.CaptureFixture[str]) -> None:
-    make().fit(*problem(20), callbacks=[nn.Progress()])
-    assert capsys.readouterr().out.startswith("epoch 1/1  loss ")
+def test_later_callbacks_have_the_figures_added_by_earlier_ones() -> None:
+    add = nn.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(extra=epoch))
+    assert train([add], [{"loss": 1.0}] * 2).history == {"loss": [1.0, 1.0], "extra": [0, 1]}
+
+
+class OnlyEpochs(nn.Callback):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        pass
+
+
+HOOKED: list[tuple[nn.Callback, set[str]]] = [
+    (nn.Callback(), set()),
+    (OnlyEpochs(), {"on_epoch_end"}),
+    (nn.LambdaCallback(on_train_batch_begin=print), {"on_train_batch_begin"}),
+    (nn.LambdaCallback(on_train_batch_end=OnlyEpochs().on_epoch_end), {"on_train_batch_end"}),
+    (nn.History(), {"on_train_begin", "on_epoch_end"}),
+]
+
+
+@pytest.mark.parametrize(("callback", "hooks"), HOOKED)
+def test_which_hooks_are_overridden(callback: nn.Callback, hooks: set[str]) -> None:
+    assert {name for name in dir(callback)
+            if name.startswith("on_") and overrides(callback, name)} == hooks
+    run = CallbackList([callback], Model(), {})
+    assert run.wants_batches == ("on_train_batch_end" in hooks)
+
+
+def test_a_hook_nobody_would_call_is_refused() -> None:
+    message = "is no hook; there are on_train_begin, on_train_end, on_epoch_begin, "
+    with pytest.raises(TypeError, match=f"Old: on_batch_end {message}"):
+        type("Old", (nn.Callback,), {"on_batch_end": print})
+    with pytest.raises(TypeError, match=f"LambdaCallback: on_epoch_ends {message}"):
+        nn.LambdaCallback(on_epoch_ends=print)
+    with pytest.raises(TypeError, match="on_epoch_end must be callable, not 3"):
+        nn.LambdaCallback(on_epoch_end=3)       # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    (None, "callbacks must be a list of Callback objects, not None"),
+    (nn.Callback(), "callbacks must be a list of Callback objects, not <fastmom"),
+    ([nn.Callback(), print], "callbacks[1] must be a Callback object, not <built-in function"),
+    ((nn.Progress,), "callbacks[0] must be a Callback object, not <class"),
+])
+def test_what_is_no_list_of_callbacks(given: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(message)):
+        validate(given)
+    entries = (nn.Callback(), nn.History())
+    assert validate(entries) == list(entries)
+
+
+def test_state_of_a_callback_without_any() -> None:
+    nn.Callback().load_state_dict(nn.Callback().state_dict())
+    with pytest.raises(ValueError, match="state must have no names"):
+        nn.Callback().load_state_dict({"best": 1})
+
+
+# History ------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("real", "alias"), [
+    ("acc", "accuracy"), ("accuracy", "acc"), ("val_acc", "val_accuracy"),
+    ("val_accuracy", "val_acc")])
+def test_old_names_of_accuracy(real: str, alias: str) -> None:
+    history = train([], [{"loss": 1.0, real: 0.5}, {"loss": 0.9, real: 0.75}]).history
+    assert history[alias] == history[real] == [0.5, 0.75]
+    assert sorted(history) == sorted(["loss", real]) == sorted(history.keys())
+    assert alias not in history
+    assert history.get(alias) is None
+    both = Figures({real: 1, alias: 2})
+    assert (both[real], both[alias]) == (1, 2)
+    assert pickle.loads(pickle.dumps(history))[alias] == [0.5, 0.75]
+
+
+def test_unknown_names_say_what_there_is() -> None:
+    history = train([], [{"loss": 1.0, "acc": 0.5}]).history
+    for name in ("val_acc", "Loss", 0):
+        with pytest.raises(KeyError, match="is not among 'loss', 'acc'"):
+            history[name]       # type: ignore[index]
+    with pytest.raises(KeyError, match="no figures"):
+        Figures()["acc"]
+
+
+def test_a_history_of_a_second_training_starts_anew() -> None:
+    own = nn.History()
+    train([own], [{"loss": 1.0}] * 3)
+    train([own], [{"loss": 2.0}])
+    assert (own.epoch, own.history) == ([0], {"loss": [2.0]})

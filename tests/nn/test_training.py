@@ -245,7 +245,7 @@ class Peaks(nn.Callback):
     def __init__(self) -> None:
         self.peaks: list[int] = []
 
-    def on_batch_end(self, step: int, logs: dict[str, float]) -> None:
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         now, peak = tracemalloc.get_traced_memory()
         self.peaks.append(peak - now)
         tracemalloc.reset_peak()

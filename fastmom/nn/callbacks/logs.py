@@ -1,0 +1,147 @@
+"""The figures of each epoch as a line of a file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import numbers
+import os
+from pathlib import Path
+from typing import Any, TextIO
+
+from fastmom.nn.callbacks.base import Callback, Logs
+
+
+class LineLogger(Callback):
+    """A text file that is open while the model trains, and gets a line per epoch, flushed."""
+
+    def __init__(self, path: str | os.PathLike[str], append: bool) -> None:
+        if not isinstance(append, bool):
+            raise TypeError(f"append must be True or False, not {append!r}")
+        self.path, self.append = Path(path), append
+        self._file: TextIO | None = None
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        if self.append and self.path.exists():
+            self._check(self.path.read_text(encoding="utf-8"))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = (self.path.open("a", encoding="utf-8", newline="") if self.append else
+                      self.path.open("w", encoding="utf-8", newline=""))
+
+    def _check(self, there: str) -> None:
+        """Raise if no line can follow what is there already."""
+        if there and not there.endswith("\n"):
+            raise ValueError(f"append=True, but the last line of {self.path} is not whole")
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        assert self._file is not None
+        self._file.write(self._line({"epoch": epoch, **(logs or {})}))
+        self._file.flush()
+
+    def _line(self, row: Logs) -> str:
+        raise NotImplementedError
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class CSVLogger(LineLogger):
+    """The figures of each epoch as a table: a header with the names, then a row per epoch.
+
+    Every row is whole as soon as its epoch ends, also if training is interrupted after it.
+
+    Parameters
+    ----------
+    path : path-like
+        Its directory is made if need be.
+    separator : str, default ","
+        One character.
+    append : bool, default False
+        Go on with a table that is there instead of replacing it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong; when training begins, if the last line there is not whole; at the
+        end of an epoch, if there is a figure that the header, also one that is there already, does
+        not have. A figure that is missing leaves its cell empty.
+    OSError
+        If the file cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], separator: str = ",",
+                 append: bool = False) -> None:
+        super().__init__(path, append)
+        if not isinstance(separator, str) or len(separator) != 1 or separator in '\r\n"':
+            raise ValueError(f"separator must be one character, no quote or line break, not "
+                             f"{separator!r}")
+        self.separator = separator
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._names: list[str] = []
+        self._appended = False
+        super().on_train_begin(logs)
+
+    def _check(self, there: str) -> None:
+        super()._check(there)
+        self._names = next(csv.reader(there.splitlines(), delimiter=self.separator), [])
+        self._appended = bool(self._names)
+
+    def _line(self, row: Logs) -> str:
+        if self._appended and set(self._names) != set(row):
+            raise ValueError(f"append=True, but {self.path} has the columns "
+                             f"{', '.join(self._names)}, not {', '.join(row)}")
+        header = not self._names
+        self._names = self._names or list(row)
+        if unknown := [name for name in row if name not in self._names]:
+            raise ValueError(f"{self.path} has no column {', '.join(unknown)}: the first epoch had "
+                             f"only {', '.join(self._names)}")
+        cells = [self._names] * header + [[row.get(name, "") for name in self._names]]
+        text = _Text()
+        csv.writer(text, delimiter=self.separator, lineterminator="\n").writerows(cells)
+        return "".join(text)
+
+
+class _Text(list[str]):
+    """What `csv.writer` writes."""
+
+    write = list.append
+
+
+class JSONLogger(LineLogger):
+    """The figures of each epoch as a line of JSON (JSON Lines); NaN and infinities are null.
+
+    Every line is whole as soon as its epoch ends, also if training is interrupted after it.
+
+    Parameters
+    ----------
+    path : path-like
+        Its directory is made if need be.
+    append : bool, default False
+        Go on with the lines that are there instead of replacing them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong; when training begins, if the last line there is not whole; at the
+        end of an epoch, if a figure is no number.
+    OSError
+        If the file cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], append: bool = False) -> None:
+        super().__init__(path, append)
+
+    def _line(self, row: Logs) -> str:
+        return json.dumps({name: _plain(name, value) for name, value in row.items()}) + "\n"
+
+
+def _plain(name: str, value: Any) -> int | float | None:
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if not isinstance(value, numbers.Real):
+        raise TypeError(f"figure {name!r} must be a number, not {value!r}")
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,151 @@
+"""When training is ended, and with which weights."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from training import Model, train
+
+from fastmom import nn
+
+NAN, INF = float("nan"), float("inf")
+
+
+def losses(*values: float, name: str = "val_loss") -> list[dict[str, Any]]:
+    return [{"loss": 0.0, name: value} for value in values]
+
+
+# figures, arguments, epochs trained, best epoch, stopped epoch (0: not)
+COURSES: list[tuple[list[float], dict[str, Any], int, int | None, int]] = [
+    ([3, 2, 1], {}, 3, 2, 0),
+    ([3, 2, 2, 1], {}, 3, 1, 2),                        # equal does not improve
+    ([3, 2, 2, 1], {"patience": 1}, 3, 1, 2),           # as in Keras, 1 is 0
+    ([3, 2, 2, 1], {"patience": 2}, 4, 3, 0),
+    ([1, 2, 3, 4, 5], {"patience": 3}, 4, 0, 3),
+    ([3, 4, 2, 4, 4, 1], {"patience": 2}, 5, 2, 4),     # patience starts anew
+    ([3, 2.5, 2.1, 2.0], {"min_delta": 0.5}, 2, 0, 1),  # 0.5 is not more than 0.5
+    ([3, 2.5, 2.1, 2.0], {"min_delta": 0.5, "patience": 2}, 4, 2, 0),
+    ([NAN, NAN, NAN], {}, 2, None, 1),
+    ([NAN, 2, NAN, 1], {"patience": 2}, 4, 3, 0),
+    ([3, NAN, 1], {}, 2, 0, 1),
+    ([3, -INF, 1], {}, 2, 0, 1),
+    ([1, 2], {"mode": "max"}, 2, 1, 0),
+    ([2, 1], {"mode": "max"}, 2, 0, 1),
+    ([1, 2, 3, 2, 3], {"start_from_epoch": 2}, 5, 3, 4),
+    ([9, 8, 7, 6], {"baseline": 5, "patience": 2}, 4, 3, 0),        # none is without improvement
+    ([9, 8, 8, 6], {"baseline": 5, "patience": 2}, 3, 1, 2),
+    ([9, 4, 4, 4], {"baseline": 5, "patience": 2}, 4, 1, 3),        # below: patience starts anew
+]
+
+
+@pytest.mark.parametrize("restore", [True, False])
+@pytest.mark.parametrize(("values", "arguments", "epochs", "best", "stopped"), COURSES)
+def test_courses(values: list[float], arguments: dict[str, Any], epochs: int, best: int | None,
+                 stopped: int, restore: bool) -> None:
+    stopping = nn.EarlyStopping(**arguments, restore_best_weights=restore)
+    for _ in range(2):      # it can be used again
+        model = Model()
+        assert len(train([stopping], losses(*values), model).epoch) == epochs
+        assert (stopping.best_epoch, stopping.stopped_epoch) == (best, stopped)
+        assert stopping.best == (None if best is None else values[best])
+        assert model.w[0] == (best + 1 if restore and best is not None else epochs)
+
+
+@pytest.mark.parametrize(("name", "mode"), [
+    ("loss", "min"), ("val_loss", "min"), ("mse", "min"), ("val_mean_absolute_error", "min"),
+    ("sparse_categorical_crossentropy", "min"), ("acc", "max"), ("val_accuracy", "max"),
+    ("auc", "max"), ("val_precision", "max")])
+def test_the_name_tells_the_mode(name: str, mode: str) -> None:
+    stopping = nn.EarlyStopping(name, patience=9)
+    train([stopping], losses(1, 2, 0, name=name))
+    assert stopping.best_epoch == {"min": 2, "max": 1}[mode]
+
+
+@pytest.mark.parametrize("name", ["lr", "distance", "accuracy_loss"])
+def test_a_name_that_does_not_tell_the_mode(name: str) -> None:
+    for callback in (nn.EarlyStopping, lambda monitor: nn.ModelCheckpoint("m.npz", monitor, True)):
+        with pytest.raises(ValueError, match=f"mode='auto' cannot tell from monitor='{name}'"):
+            callback(monitor=name)
+
+
+def test_the_old_name_of_accuracy() -> None:
+    stopping = nn.EarlyStopping("val_acc", patience=9)
+    train([stopping], losses(1, 2, 0, name="val_accuracy"))
+    assert stopping.best == 2
+
+
+def test_a_figure_that_is_missing() -> None:
+    message = "monitor='val_loss' is not among the epoch's figures: loss, acc; val_ figures need"
+    with pytest.raises(ValueError, match=message):
+        train([nn.EarlyStopping(start_from_epoch=5)], losses(1, name="acc"))
+
+
+def test_an_interrupted_training_ends_with_the_best_weights_too() -> None:
+    model, stopping = Model(), nn.EarlyStopping(patience=5)
+    with pytest.raises(KeyboardInterrupt):
+        train([stopping], [*losses(3, 1, 2), KeyboardInterrupt()], model)   # type: ignore[list-item]
+    assert model.w[0] == 2
+
+
+def test_weights_of_a_real_model(make: Any, problem: Any) -> None:
+    (x, y), model, seen = problem(30), make(lr=0.5, momentum=0.9), []
+    stopping = nn.EarlyStopping("loss", patience=2, mode="max")     # rising losses: none
+    note = nn.LambdaCallback(on_epoch_end=lambda e, logs: seen.append(model.get_weights()))
+    history = model.fit(x, y, epochs=20, callbacks=[stopping, note])
+    assert len(seen) == stopping.stopped_epoch + 1 < 20
+    assert stopping.best == max(history.history["loss"])
+    for mine, best, last in zip(model.params, seen[stopping.best_epoch or 0], seen[-1],
+                                strict=True):
+        np.testing.assert_array_equal(mine, best)
+        assert (mine != last).any()
+
+
+def test_going_on_from_a_state() -> None:
+    values = losses(3, 2, 4, 4, 4, 1)
+    whole = nn.EarlyStopping(patience=3)
+    train([whole], values)
+    assert (whole.stopped_epoch, whole.best_epoch) == (4, 1)
+    for cut in range(1, 5):
+        first, second, model = nn.EarlyStopping(patience=3), nn.EarlyStopping(patience=3), Model()
+        train([first], values[:cut])
+        second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+        train([second], values[cut:], model, first=cut)
+        assert second.state_dict() == whole.state_dict()
+        # the best weights of before are not part of the state: the last ones stay
+        assert model.w[0] == (1 if cut == 1 else 5 - cut)
+        train([second], values)         # the next training starts anew
+        assert second.state_dict() == whole.state_dict()
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"best": "low"}, "state['best'] must be a finite number, not 'low'"),
+    ({"best_epoch": -1}, "state['best_epoch'] must be an integer >= 0, not -1"),
+    ({"wait": None}, "state['wait'] must be an integer >= 0, not None"),
+    ({"more": 1}, "state must have best, best_epoch, wait, stopped_epoch, not {"),
+])
+def test_a_wrong_state_changes_nothing(change: dict[str, Any], message: str) -> None:
+    stopping = nn.EarlyStopping()
+    train([stopping], losses(3, 2, 4))
+    before = stopping.state_dict()
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        stopping.load_state_dict({**before, **change})
+    assert stopping.state_dict() == before
+
+
+@pytest.mark.parametrize(("arguments", "error", "message"), [
+    ({"monitor": None}, TypeError, "monitor must be the name of a figure, not None"),
+    ({"mode": "low"}, ValueError, "mode must be 'auto', 'min' or 'max', not 'low'"),
+    ({"min_delta": -1}, ValueError, "min_delta must be a finite number >= 0, not -1"),
+    ({"patience": 1.5}, TypeError, "patience must be an integer >= 0, not 1.5"),
+    ({"patience": -1}, ValueError, "patience must be an integer >= 0, not -1"),
+    ({"baseline": NAN}, ValueError, "baseline must be a finite number, not nan"),
+    ({"restore_best_weights": 1}, TypeError, "restore_best_weights must be True or False, not 1"),
+    ({"start_from_epoch": -1}, ValueError, "start_from_epoch must be an integer >= 0, not -1"),
+])
+def test_wrong_arguments(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        nn.EarlyStopping(**arguments)
