@@ -93,7 +93,7 @@ class LeakyReLU(Activation):
         self.slope = number("negative_slope", negative_slope, 0)
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self.negative = np.empty(shape, np.bool_)
+        self.negative, self.scaled = np.empty(shape, np.bool_), np.empty(shape, dtype)
 
     def forward(self, z: Array, training: bool) -> None:
         self.backward(z, z)
@@ -101,19 +101,24 @@ class LeakyReLU(Activation):
     def backward(self, dy: Array, y: Array) -> None:
         # the output has its input's sign, or is 0 where that is negative
         negative = np.less_equal(y, 0, out=self.negative[:len(y)])
-        np.multiply(dy, self.slope, out=dy, where=negative)
+        # a product with where=negative takes five times as long
+        np.putmask(dy, negative, np.multiply(dy, self.slope, out=self.scaled[:len(y)]))
 
 
-class ReLU(LeakyReLU):
+class ReLU(Activation):
     """``max(z, 0)``; its derivative at 0 is taken as 0."""
 
     name = "relu"
+    slope = 0.0
 
-    def __init__(self) -> None:
-        super().__init__(0.0)
+    def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.positive = np.empty(shape, np.bool_)
 
     def forward(self, z: Array, training: bool) -> None:
         np.maximum(z, 0, out=z)
+
+    def backward(self, dy: Array, y: Array) -> None:
+        dy *= np.greater(y, 0, out=self.positive[:len(y)])
 
 
 def sigmoid(z: Array) -> None:

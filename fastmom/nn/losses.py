@@ -233,6 +233,18 @@ class Huber(Elementwise):
     References
     ----------
     P. J. Huber, "Robust estimation of a location parameter", 1964.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmom.nn.losses import Huber
+    >>> loss, z, y = Huber(delta=2.0), np.array([[1.0], [5.0]]), np.zeros((2, 1))
+    >>> loss.allocate(z.shape, z.dtype)
+    >>> loss.forward(z, y, None, training=True)     # 1/2 + 8
+    8.5
+    >>> loss.dz     # of the mean
+    array([[0.5],
+           [1. ]])
     """
 
     name = "huber"
@@ -262,6 +274,14 @@ def get_loss(given: Any) -> Loss:
     ------
     ValueError
         If there is none of this name.
+
+    Examples
+    --------
+    >>> from fastmom.nn.losses import get_loss
+    >>> get_loss("binaryCrossentropy").fused
+    'sigmoid'
+    >>> get_loss("mse").name
+    'mean_squared_error'
     """
     if isinstance(given, Loss):
         return copy.copy(given)
