@@ -1,53 +1,288 @@
-"""Losses: the mean over a batch, and its gradient into a buffer."""
+"""Losses: a weighted sum over a batch, and the gradient of its mean, into buffers."""
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+import copy
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastmom.nn.activations import shift_rows, sigmoid, softmax_rows
+from fastmom.nn.loss_base import Doubles, FromOutputsOrLogits, Labels, Loss, Shape, dense
+from fastmom.nn.names import by_name
+from fastmom.optim.hyper import Number
 from fastmom.types import Array
 
-Labels: TypeAlias = NDArray[np.integer[Any]]
+__all__ = ["LOSSES", "BinaryCrossentropy", "CategoricalCrossentropy", "Huber", "Labels", "Loss",
+           "MeanAbsoluteError", "MeanSquaredError", "SparseCategoricalCrossentropy", "get_loss"]
 
 
-class SparseCategoricalCrossentropy:
-    """``-log softmax(logits)[label]``, with the softmax inside: stable, and a simple gradient.
+class Crossentropy(FromOutputsOrLogits):
+    """Base of the losses of one class among several."""
 
-    A model that ends in softmax hands over its logits instead.
+    activation = "softmax"
+
+    def allocate(self, shape: Shape, dtype: np.dtype[Any]) -> None:
+        super().allocate(shape, dtype)
+        self.column = np.empty((shape[0], 1), dtype)
+
+    def _one_axis(self, output_shape: Shape) -> None:
+        if len(output_shape) != 1:
+            raise ValueError(f"loss {self.name!r} needs a model with outputs of shape (classes,), "
+                             f"not {output_shape}")
+
+
+class SparseCategoricalCrossentropy(Crossentropy):
+    """``-log p[label]`` with ``p`` the softmax of the logits: stable, and a simple gradient.
+
+    Parameters
+    ----------
+    from_logits : bool, default False
+        False: the model ends in softmax. True: it ends in a linear layer, and its outputs are the
+        logits.
+
+    Raises
+    ------
+    TypeError
+        If `from_logits` is neither.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmom.nn.losses import SparseCategoricalCrossentropy
+    >>> loss = SparseCategoricalCrossentropy()
+    >>> z = np.array([[0.0, np.log(3)]])
+    >>> y = loss.check([1], (2,), z.dtype)
+    >>> loss.allocate(z.shape, z.dtype)
+    >>> round(loss.forward(z, y, None, training=True), 4)
+    0.2877
+    >>> z.round(4), loss.dz.round(4)    # now the outputs, and the gradient by the logits
+    (array([[0.25, 0.75]]), array([[ 0.25, -0.25]]))
     """
 
     name = "sparse_categorical_crossentropy"
+    targets = "labels"
 
-    def check(self, y: Any, classes: int) -> Labels:
-        """Return the labels if they are whole numbers from 0 to ``classes - 1``, else raise."""
-        y = np.asarray(y, order="C")
-        if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
+    def check(self, y: Any, output_shape: Shape, dtype: np.dtype[Any]) -> Labels:
+        """Return the labels if they are integers from 0 to ``classes - 1``, else raise naming y.
+
+        Their shape is (samples,) or (samples, 1).
+        """
+        self._one_axis(output_shape)
+        y, classes = np.asarray(y, order="C"), output_shape[0]
+        labels: Labels = y[:, 0] if y.shape[1:] == (1,) else y
+        if labels.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
             raise ValueError(f"y must be one integer label per sample, not {y.dtype} of shape "
                              f"{y.shape}")
         if y.size and not (y.min() >= 0 and y.max() < classes):
             raise ValueError(f"y has label {y.min() if y.min() < 0 else y.max()}, expected 0 to "
                              f"{classes - 1}, one per output of the model")
-        labels: Labels = y
         return labels
 
-    def forward(self, logits: Array, y: Labels) -> tuple[float, int]:
-        """Replace the logits by probabilities; return the summed loss and the correct guesses."""
-        rows = np.arange(len(y))
-        correct = int(np.count_nonzero(logits.argmax(axis=-1) == y))
-        logits -= logits.max(axis=-1, keepdims=True)
-        own = logits[rows, y].astype(np.float64)
-        np.exp(logits, out=logits)
-        total = logits.sum(axis=-1, keepdims=True)
-        logits /= total
-        return float(np.sum(np.log(total[:, 0].astype(np.float64)) - own)), correct
+    def allocate(self, shape: Shape, dtype: np.dtype[Any]) -> None:
+        super().allocate(shape, dtype)
+        self.rows = np.arange(shape[0])
 
-    def backward(self, probabilities: Array, y: Labels) -> Array:
-        """Replace the probabilities by the gradient of the mean loss by the logits."""
-        probabilities[np.arange(len(y)), y] -= 1
-        probabilities /= len(y)
-        return probabilities
+    def samples(self, z: Array, y: Labels) -> Doubles:
+        n = len(z)
+        p, dz, column, rows = self.outputs(z), self.dz[:n], self.column[:n], self.rows[:n]
+        shift_rows(p, column)
+        own = p[rows, y].astype(np.float64)
+        softmax_rows(p, column)
+        if p is not dz:
+            np.copyto(dz, p)
+        dz[rows, y] -= 1
+        losses: Doubles = np.log(column[:, 0].astype(np.float64)) - own
+        return losses
 
 
-LOSSES = {loss.name: loss for loss in (SparseCategoricalCrossentropy,)}
+class CategoricalCrossentropy(Crossentropy):
+    """``-sum(y * log p)`` with ``p`` the softmax of the logits, for shares of each class.
+
+    `y` has a column per class and no negative element. Its rows need not sum to 1.
+
+    Parameters
+    ----------
+    from_logits : bool, default False
+        As for `SparseCategoricalCrossentropy`.
+    """
+
+    name = "categorical_crossentropy"
+    targets = "classes"
+
+    def check(self, y: Any, output_shape: Shape, dtype: np.dtype[Any]) -> Array:
+        self._one_axis(output_shape)
+        return dense(y, output_shape, dtype, 0)
+
+    def allocate(self, shape: Shape, dtype: np.dtype[Any]) -> None:
+        super().allocate(shape, dtype)
+        self.sums = np.empty_like(self.column)
+        self.own = np.empty_like(self.column)
+
+    def samples(self, z: Array, y: Array) -> Doubles:
+        n = len(z)
+        p, dz, column, own = self.outputs(z), self.dz[:n], self.column[:n], self.own[:n]
+        sums = np.sum(y, axis=1, keepdims=True, out=self.sums[:n])
+        shift_rows(p, column)
+        np.vecdot(p, y, out=own[:, 0])
+        softmax_rows(p, column)
+        np.multiply(p, sums, out=dz)
+        dz -= y
+        losses: Doubles = (sums * np.log(column.astype(np.float64)) - own)[:, 0]
+        return losses
+
+
+class Elementwise(Loss):
+    """Base of the losses that are a mean over a sample's outputs."""
+
+    def allocate(self, shape: Shape, dtype: np.dtype[Any]) -> None:
+        super().allocate(shape, dtype)
+        self.terms: Array = np.empty(shape, dtype)
+
+    def samples(self, z: Array, y: Array) -> Doubles:
+        n = len(z)
+        terms, dz = self.terms[:n], self.dz[:n]
+        self.elements(z, y, terms, dz)
+        dz /= math.prod(z.shape[1:])
+        losses: Doubles = terms.reshape(n, -1).mean(axis=1, dtype=np.float64)
+        return losses
+
+    def elements(self, z: Array, y: Array, terms: Array, dz: Array) -> None:
+        """Fill `terms` with each output's loss, and `dz` with its derivative."""
+        raise NotImplementedError
+
+
+class BinaryCrossentropy(Elementwise, FromOutputsOrLogits):
+    """``-y * log p - (1 - y) * log(1 - p)`` with ``p`` the sigmoid of the logits; `y` from 0 to 1.
+
+    Parameters
+    ----------
+    from_logits : bool, default False
+        False: the model ends in sigmoid. True: it ends in a linear layer, and its outputs are the
+        logits.
+
+    Raises
+    ------
+    TypeError
+        If `from_logits` is neither.
+    """
+
+    name = "binary_crossentropy"
+    targets = "binary"
+    activation = "sigmoid"
+
+    def check(self, y: Any, output_shape: Shape, dtype: np.dtype[Any]) -> Array:
+        return dense(y, output_shape, dtype, 0, 1)
+
+    def elements(self, z: Array, y: Array, terms: Array, dz: Array) -> None:
+        # max(z, 0) - z * y + log(1 + exp(-|z|)), which cannot overflow
+        np.abs(z, out=terms)
+        np.negative(terms, out=terms)
+        np.exp(terms, out=terms)
+        np.log1p(terms, out=terms)
+        terms += np.maximum(z, 0, out=dz)
+        terms -= np.multiply(z, y, out=dz)
+        p = self.outputs(z)
+        sigmoid(p)
+        np.subtract(p, y, out=dz)
+
+
+class MeanSquaredError(Elementwise):
+    """``(z - y)**2``."""
+
+    name = "mean_squared_error"
+    targets = "values"
+
+    def elements(self, z: Array, y: Array, terms: Array, dz: Array) -> None:
+        np.square(np.subtract(z, y, out=dz), out=terms)
+        dz *= 2
+
+
+class MeanAbsoluteError(Elementwise):
+    """``|z - y|``; its derivative at 0 is taken as 0."""
+
+    name = "mean_absolute_error"
+    targets = "values"
+
+    def elements(self, z: Array, y: Array, terms: Array, dz: Array) -> None:
+        np.abs(np.subtract(z, y, out=dz), out=terms)
+        np.sign(dz, out=dz)
+
+
+class Options:
+    """Arguments with their checks."""
+
+    delta = Number(1.0, open_low=True)
+
+
+class Huber(Elementwise):
+    """``d**2 / 2`` where ``|d| <= delta``, and linear beyond, with ``d = z - y``.
+
+    Parameters
+    ----------
+    delta : float, default 1.0
+        Above 0; also the largest derivative.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `delta` is no finite number above 0.
+
+    References
+    ----------
+    P. J. Huber, "Robust estimation of a location parameter", 1964.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmom.nn.losses import Huber
+    >>> loss, z, y = Huber(delta=2.0), np.array([[1.0], [5.0]]), np.zeros((2, 1))
+    >>> loss.allocate(z.shape, z.dtype)
+    >>> loss.forward(z, y, None, training=True)     # 1/2 + 8
+    8.5
+    >>> loss.dz     # of the mean
+    array([[0.5],
+           [1. ]])
+    """
+
+    name = "huber"
+    targets = "values"
+
+    def __init__(self, delta: float = 1.0) -> None:
+        self.delta: float = Options.delta.check_number(delta)
+
+    def elements(self, z: Array, y: Array, terms: Array, dz: Array) -> None:
+        np.subtract(z, y, out=terms)
+        np.clip(terms, -self.delta, self.delta, out=dz)
+        terms *= 2      # (d - c / 2) * c, where c is d clipped
+        terms -= dz
+        terms *= dz
+        terms *= 0.5
+
+
+LOSSES: Mapping[str, Callable[[], Loss]] = {kind.name: kind for kind in (
+    SparseCategoricalCrossentropy, CategoricalCrossentropy, BinaryCrossentropy, MeanSquaredError,
+    MeanAbsoluteError, Huber)} | {"mse": MeanSquaredError, "mae": MeanAbsoluteError}
+
+
+def get_loss(given: Any) -> Loss:
+    """The loss of this name, or a copy of a Loss: its buffers belong to one model.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name.
+
+    Examples
+    --------
+    >>> from fastmom.nn.losses import get_loss
+    >>> get_loss("binaryCrossentropy").fused
+    'sigmoid'
+    >>> get_loss("mse").name
+    'mean_squared_error'
+    """
+    if isinstance(given, Loss):
+        return copy.copy(given)
+    return by_name("loss", given, LOSSES, "a Loss")()
