@@ -1,5 +1,6 @@
 """Networks on NumPy that train with fastmom's optimizers."""
 
+from fastmom.nn.activations import LeakyReLU
 from fastmom.nn.callbacks import (
     Callback,
     CSVLogger,
@@ -13,9 +14,24 @@ from fastmom.nn.callbacks import (
     Progress,
     Scheduler,
 )
-from fastmom.nn.layers import Dense, Dropout, Flatten, Layer
+from fastmom.nn.dense import Dense
+from fastmom.nn.initializers import Constant
+from fastmom.nn.layers import Activation, Dropout, Flatten, Layer, Rescaling
+from fastmom.nn.losses import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    Huber,
+    Loss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    SparseCategoricalCrossentropy,
+)
 from fastmom.nn.model import Sequential
+from fastmom.nn.normalization import BatchNorm
 
-__all__ = ["CSVLogger", "Callback", "Dense", "Dropout", "EarlyStopping", "Flatten", "History",
-           "JSONLogger", "LambdaCallback", "Layer", "LearningRateScheduler", "ModelCheckpoint",
-           "MomentumScheduler", "Progress", "Scheduler", "Sequential"]
+__all__ = ["Activation", "BatchNorm", "BinaryCrossentropy", "CSVLogger", "Callback",
+           "CategoricalCrossentropy", "Constant", "Dense", "Dropout", "EarlyStopping", "Flatten",
+           "History", "Huber", "JSONLogger", "LambdaCallback", "Layer", "LeakyReLU",
+           "LearningRateScheduler", "Loss", "MeanAbsoluteError", "MeanSquaredError",
+           "ModelCheckpoint", "MomentumScheduler", "Progress", "Rescaling", "Scheduler",
+           "Sequential", "SparseCategoricalCrossentropy"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from fastmom.kernels import layers as kernels
 from fastmom.nn.names import by_name
 from fastmom.optim.schedule_base import number
 from fastmom.types import Array
@@ -183,19 +183,13 @@ class Softmax(Activation):
         self.column = np.empty((*shape[:-1], 1), dtype)
 
     def forward(self, z: Array, training: bool) -> None:
-        column = self.column[:len(z)]
-        shift_rows(z, column)
-        softmax_rows(z, column)
+        kernels.softmax_cross_entropy(z.reshape(-1, z.shape[-1]))
 
     def backward(self, dy: Array, y: Array) -> None:
         column = self.column[:len(y)]
         np.vecdot(dy, y, out=column[..., 0])
         dy -= column
         dy *= y
-
-
-# NumPy has no erf. To be replaced by a kernel: a Python call for each element is slow.
-erfc: Any = np.frompyfunc(math.erfc, 1, 1)
 
 
 class GELU(Activation):
@@ -212,15 +206,7 @@ class GELU(Activation):
         self.derivative = np.empty(shape, dtype)
 
     def forward(self, z: Array, training: bool) -> None:
-        probability = 0.5 * erfc(z * -math.sqrt(0.5)).astype(z.dtype)
-        if training:    # the derivative needs z, and the output takes its place
-            derivative = np.square(z, out=self.derivative[:len(z)])
-            derivative *= -0.5
-            np.exp(derivative, out=derivative)
-            derivative *= z
-            derivative *= 1 / math.sqrt(2 * math.pi)
-            derivative += probability
-        z *= probability
+        kernels.gelu(z, self.derivative[:len(z)] if training else None)
 
     def backward(self, dy: Array, y: Array) -> None:
         dy *= self.derivative[:len(dy)]

@@ -8,39 +8,48 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from fastmom.nn.activations import Activation, get_activation
-from fastmom.optim.schedule_base import integer
+from fastmom.kernels import layers as kernels
+from fastmom.nn.activations import get_activation
+from fastmom.optim.hyper import Number
+from fastmom.optim.schedule_base import integer, number
 from fastmom.types import Array
 
 Shape = tuple[int, ...]
 
 
-def positive_int(name: str, value: Any) -> int:
-    """Return `value` if it is an int >= 1, else raise naming it."""
-    return integer(name, value, 1)
-
-
 class Layer:
     """Base of all layers: no parameters, output shaped like the input.
+
+    A subclass keeps its arguments as attributes of the same names, which `arguments` lists.
 
     Attributes
     ----------
     params, grads : list of ndarray
         Aligned; `backward` overwrites the gradients, the optimizer updates the parameters.
+    state : list of ndarray
+        What is saved with the parameters but not trained, such as moving averages.
+    activation : Activation, optional
+        Of a layer that ends in one. A loss that includes its gradient has it left out.
     """
+
+    arguments: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, input_shape: Sequence[int] | None = None) -> None:
         if input_shape is not None and not (isinstance(input_shape, Sequence) and input_shape):
             raise TypeError(f"input_shape must be a sequence of integers >= 1, not {input_shape!r}")
         self.input_shape: Shape | None = None
         if input_shape is not None:
-            self.input_shape = tuple(positive_int("input_shape", n) for n in input_shape)
+            self.input_shape = tuple(integer("input_shape", n, 1) for n in input_shape)
+        self.output_shape: Shape = ()
         self.params: list[Array] = []
         self.grads: list[Array] = []
+        self.state: list[Array] = []
+        self.activation: Any = None
+        self.activated = True
         self.in_use = False     # by a model: layers own their parameters and cannot be shared
 
     def build(self, input_shape: Shape, dtype: np.dtype[Any], rng: np.random.Generator) -> Shape:
@@ -75,98 +84,152 @@ class Flatten(Layer):
         return dy.reshape(len(dy), *self.inner)
 
 
-class Dense(Layer):
-    """``activation(x @ kernel + bias)``.
+class Rescaling(Layer):
+    """``scale * x + offset``.
 
-    The kernel starts Glorot-uniform (X. Glorot and Y. Bengio, 2010), the bias at zero.
+    As the first layer it costs nothing: a batch is scaled while it is gathered, so that 8-bit
+    images stay what they are in memory.
 
     Parameters
     ----------
-    units : int
-        Size of the output.
-    activation : {"linear", "relu", "softmax"}, optional
+    scale : float
+    offset : float, default 0
     input_shape : sequence of int, optional
         Shape of one sample, where this is the first layer.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no finite number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmom import nn
+    >>> model = nn.Sequential([nn.Rescaling(1 / 255, input_shape=(2,))])
+    >>> model.predict(np.array([[0, 255]], np.uint8))
+    array([[0., 1.]], dtype=float32)
     """
 
-    def __init__(self, units: int, activation: str | None = None, *,
+    arguments = ("scale", "offset")
+
+    def __init__(self, scale: float, offset: float = 0.0, *,
                  input_shape: Sequence[int] | None = None) -> None:
         super().__init__(input_shape)
-        self.units = positive_int("units", units)
-        self.activation: Activation = get_activation(activation)
+        self.scale, self.offset = number("scale", scale), number("offset", offset)
 
     def build(self, input_shape: Shape, dtype: np.dtype[Any], rng: np.random.Generator) -> Shape:
-        if len(input_shape) != 1:
-            raise ValueError(f"Dense needs flat samples, not of shape {input_shape}; put a Flatten "
-                             f"before it")
-        fan_in = input_shape[0]
-        bound = math.sqrt(6 / (fan_in + self.units))
-        self.kernel = rng.uniform(-bound, bound, (fan_in, self.units)).astype(dtype)
-        self.bias = np.zeros(self.units, dtype)
-        self.params = [self.kernel, self.bias]
-        self.grads = [np.zeros_like(p) for p in self.params]
-        return (self.units,)
+        self.shape = input_shape
+        return input_shape
 
     def allocate(self, batch: int, dtype: np.dtype[Any], needs_dx: bool) -> None:
-        self.y = np.empty((batch, self.units), dtype)
-        self.dx = np.empty((batch, len(self.kernel)), dtype) if needs_dx else None
+        self.y = np.empty((batch, *self.shape), dtype)
 
     def forward(self, x: Array, training: bool) -> Array:
-        if training:    # else the caller's array would be kept alive for nothing
-            self.x = x
-        y = self.y[:len(x)]
-        np.matmul(x, self.kernel, out=y)
-        y += self.bias
-        self.activation.forward(y)
+        y = np.multiply(x, self.scale, out=self.y[:len(x)])
+        y += self.offset
         return y
 
-    def backward(self, dy: Array) -> Array | None:
-        self.activation.backward(dy, self.y[:len(dy)])
-        np.matmul(self.x.T, dy, out=self.grads[0])
-        np.sum(dy, axis=0, out=self.grads[1])
-        if self.dx is None:
-            return None
-        return np.matmul(dy, self.kernel.T, out=self.dx[:len(dy)])
+    def backward(self, dy: Array) -> Array:
+        dy *= self.scale
+        return dy
+
+
+class Activation(Layer):
+    """An activation function as a layer of its own.
+
+    Parameters
+    ----------
+    activation : str or fastmom.nn.activations.Activation
+        "linear", "relu", "leaky_relu", "sigmoid", "tanh", "softmax" or "gelu".
+    input_shape : sequence of int, optional
+        Shape of one sample, where this is the first layer.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name, or another layer has the object.
+    """
+
+    arguments = ("activation",)
+
+    def __init__(self, activation: Any, *, input_shape: Sequence[int] | None = None) -> None:
+        super().__init__(input_shape)
+        self.activation = get_activation(activation)
+
+    def build(self, input_shape: Shape, dtype: np.dtype[Any], rng: np.random.Generator) -> Shape:
+        self.shape = input_shape
+        return input_shape
+
+    def allocate(self, batch: int, dtype: np.dtype[Any], needs_dx: bool) -> None:
+        self.y = np.empty((batch, *self.shape), dtype)
+        self.activation.allocate(self.y.shape, dtype)
+
+    def forward(self, x: Array, training: bool) -> Array:
+        y = self.y[:len(x)]
+        np.copyto(y, x)
+        if self.activated:
+            self.activation.forward(y, training)
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        if self.activated:
+            self.activation.backward(dy, self.y[:len(dy)])
+        return dy
+
+
+class Rate:
+    """An argument with its check."""
+
+    rate = Number(0.0, 0.0, 1.0, open_high=True)
 
 
 class Dropout(Layer):
     """Set a random share of the inputs to zero while training, and scale the others up.
 
     The survivors are divided by ``1 - rate`` so that the expected sum is that of evaluation, which
-    passes its input through (N. Srivastava et al., 2014).
+    passes its input through (N. Srivastava et al., 2014). Masks are a function of the model's seed
+    and the number of the batch alone: Philox4x32-10 (J. K. Salmon et al., 2011).
 
     Parameters
     ----------
     rate : float
         Share of inputs to drop, from 0 up to but excluding 1.
+    input_shape : sequence of int, optional
+        Shape of one sample, where this is the first layer.
+
+    Attributes
+    ----------
+    step : int
+        Batches trained on so far.
     """
+
+    arguments = ("rate",)
 
     def __init__(self, rate: float, *, input_shape: Sequence[int] | None = None) -> None:
         super().__init__(input_shape)
-        if isinstance(rate, bool) or not isinstance(rate, (int, float, np.floating)):
-            raise TypeError(f"rate must be a number from 0 to below 1, not {rate!r}")
-        if not 0 <= rate < 1:
-            raise ValueError(f"rate must be a number from 0 to below 1, not {rate!r}")
-        self.rate = float(rate)
+        self.rate: float = Rate.rate.check_number(rate)
+        self.step = 0
 
     def build(self, input_shape: Shape, dtype: np.dtype[Any], rng: np.random.Generator) -> Shape:
         self.shape = input_shape
-        self.rng = rng.spawn(1)[0]
+        self.key = int(rng.integers(2 ** 64, dtype=np.uint64))
         return input_shape
 
     def allocate(self, batch: int, dtype: np.dtype[Any], needs_dx: bool) -> None:
-        self.buffer = np.empty((batch, *self.shape), dtype)
-        self.y = np.empty_like(self.buffer)
+        self.y = np.empty((batch, *self.shape), dtype)
+        self.kept = np.empty(self.y.shape, np.uint8)
 
     def forward(self, x: Array, training: bool) -> Array:
-        self.mask: Array | None = None
-        if not training or self.rate == 0:
+        self.dropped = training and self.rate > 0
+        if not self.dropped:
             return x
-        self.mask = mask = self.buffer[:len(x)]
-        self.rng.random(out=mask, dtype=mask.dtype)
-        np.greater_equal(mask, self.rate, out=mask)
-        mask *= 1 / (1 - self.rate)
-        return np.multiply(x, mask, out=self.y[:len(x)])
+        y = self.y[:len(x)]
+        kernels.dropout(x, y, self.kept[:len(x)], self.rate, self.key, self.step)
+        self.step += 1
+        return y
 
     def backward(self, dy: Array) -> Array:
-        return dy if self.mask is None else np.multiply(dy, self.mask, out=dy)
+        if self.dropped:
+            kernels.dropout_gradient(dy, self.kept[:len(dy)], self.rate)
+        return dy

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastmom.kernels import layers as kernels
 from fastmom.nn.activations import shift_rows, sigmoid, softmax_rows
 from fastmom.nn.loss_base import Doubles, FromOutputsOrLogits, Labels, Loss, Shape, dense
 from fastmom.nn.names import by_name
@@ -72,30 +73,18 @@ class SparseCategoricalCrossentropy(Crossentropy):
         """
         self._one_axis(output_shape)
         y, classes = np.asarray(y, order="C"), output_shape[0]
-        labels: Labels = y[:, 0] if y.shape[1:] == (1,) else y
+        labels: Any = y[:, 0] if y.shape[1:] == (1,) else y
         if labels.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
             raise ValueError(f"y must be one integer label per sample, not {y.dtype} of shape "
                              f"{y.shape}")
         if y.size and not (y.min() >= 0 and y.max() < classes):
             raise ValueError(f"y has label {y.min() if y.min() < 0 else y.max()}, expected 0 to "
                              f"{classes - 1}, one per output of the model")
-        return labels
+        return np.ascontiguousarray(labels, np.int64)
 
-    def allocate(self, shape: Shape, dtype: np.dtype[Any]) -> None:
-        super().allocate(shape, dtype)
-        self.rows = np.arange(shape[0])
-
-    def samples(self, z: Array, y: Labels) -> Doubles:
-        n = len(z)
-        p, dz, column, rows = self.outputs(z), self.dz[:n], self.column[:n], self.rows[:n]
-        shift_rows(p, column)
-        own = p[rows, y].astype(np.float64)
-        softmax_rows(p, column)
-        if p is not dz:
-            np.copyto(dz, p)
-        dz[rows, y] -= 1
-        losses: Doubles = np.log(column[:, 0].astype(np.float64)) - own
-        return losses
+    def forward(self, z: Array, y: Any, weights: Array | None, training: bool) -> float:
+        dz = self.dz[:len(z)]
+        return kernels.softmax_cross_entropy(self.outputs(z), y, weights, dz if training else None)
 
 
 class CategoricalCrossentropy(Crossentropy):

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from fastmom.kernels import layers as kernels
 from fastmom.nn.loss_base import Labels, Loss
 from fastmom.nn.names import by_name
 from fastmom.types import Array
@@ -16,14 +17,14 @@ from fastmom.types import Array
 Function: TypeAlias = Callable[[Array, Any], float]
 
 
-def sparse_categorical_accuracy(outputs: Array, y: Labels) -> float:
+def sparse_categorical_accuracy(outputs: Array, y: Any) -> float:
     """Samples whose largest output is that of the label."""
-    return float(np.count_nonzero(outputs.argmax(axis=-1) == y))
+    return kernels.count_hits(outputs, y)
 
 
 def categorical_accuracy(outputs: Array, y: Array) -> float:
     """Samples whose largest output is where the largest target is."""
-    return sparse_categorical_accuracy(outputs, y.argmax(axis=-1))
+    return float(np.count_nonzero(outputs.argmax(axis=-1) == y.argmax(axis=-1)))
 
 
 def binary_accuracy(outputs: Array, y: Array, threshold: float = 0.5) -> float:

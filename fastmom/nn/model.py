@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
-import numpy as np
-
-from fastmom.nn.activations import Activation, Softmax
-from fastmom.nn.batches import batches
-from fastmom.nn.callbacks import Callback, CallbackList, History, figures_line, validate
-from fastmom.nn.layers import Dense, Layer, positive_int
-from fastmom.nn.losses import LOSSES, Labels
+from fastmom.nn.batches import EVALUATION_BATCH, Samples, class_weights, sample_weights
+from fastmom.nn.callbacks import Callback, CallbackList, History, Progress, figures_line, validate
+from fastmom.nn.losses import Loss, get_loss
+from fastmom.nn.metrics import get_metric
+from fastmom.nn.network import Network
 from fastmom.optim import OPTIMIZERS, Optimizer
 from fastmom.optim.hyper import reject_unknown
+from fastmom.optim.schedule_base import integer, number
 from fastmom.types import Array
 
-EVALUATION_BATCH = 1024
+# The loss of a model that says none, by its last activation
+LOSS_OF = {"softmax": "sparse_categorical_crossentropy", "sigmoid": "binary_crossentropy"}
 
 
-class Sequential:
-    """Layers applied one after another.
+class Sequential(Network):
+    """Layers one after the other, trained by gradient descent.
+
+    As Keras's class of this name. Arrays are never changed but for the model's own weights, and
+    every buffer is made once: a training step allocates nothing.
 
     Parameters
     ----------
-    layers : iterable of Layer
-        The first one has an `input_shape`. To train, the last one ends in softmax. A layer
-        belongs to one model, in one place.
+    layers : list of Layer, optional
+        More can be appended with `add`. The first one says the samples' shape by ``input_shape``,
+        or else the first data does.
     seed : int, default 0
-        Of the initial weights, the dropout masks and the order of the samples. The same seed gives
-        the same weights, bit for bit, on the same machine with as many BLAS threads; the threads
-        of fastmom do not matter.
+        Of the weights, the dropout and the order of the samples.
     dtype : {"float32", "float64"}
-        Of parameters, activations and gradients.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong or a layer does not fit the one before.
 
     Examples
     --------
@@ -41,73 +47,41 @@ class Sequential:
     >>> model = fm.nn.Sequential([
     ...     fm.nn.Flatten(input_shape=(28, 28)), fm.nn.Dense(128, activation="relu"),
     ...     fm.nn.Dropout(0.2), fm.nn.Dense(10, activation="softmax")])
-    >>> model.compile(fm.SGD(lr=0.01, momentum=0.9, nesterov=True),
+    >>> model.compile(fm.SGD(lr=0.01, decay=1e-6, momentum=0.9, nesterov=True),
     ...               loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    >>> x, y = np.zeros((64, 28, 28), np.float32), np.zeros(64, np.int64)
-    >>> history = model.fit(x, y, epochs=2)
+    >>> x, y = np.zeros((64, 28, 28)), np.zeros(64, np.int64)
+    >>> history = model.fit(x, y, epochs=2, verbose=0)
     >>> sorted(history.history)
-    ['accuracy', 'loss', 'seconds']
+    ['accuracy', 'loss']
     """
 
-    def __init__(self, layers: Iterable[Layer], *, seed: int = 0, dtype: str = "float32") -> None:
-        if not isinstance(layers, Iterable):
-            raise TypeError(f"layers must be a list of layers, not {type(layers).__name__}")
-        self.layers = list(layers)
-        for i, layer in enumerate(self.layers):
-            if not isinstance(layer, Layer):
-                raise TypeError(f"layers[{i}] must be a layer, not {type(layer).__name__}")
-            if layer.in_use or layer in self.layers[:i]:
-                raise ValueError(f"layers[{i}] is in use already; make a new {type(layer).__name__}"
-                                 f" for each place")
-        if not self.layers or self.layers[0].input_shape is None:
-            raise ValueError("layers must start with one that has an input_shape")
-        if dtype not in ("float32", "float64"):
-            raise ValueError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise ValueError(f"seed must be an integer >= 0, not {seed!r}")
-        self.dtype = np.dtype(dtype)
-        self.input_shape = self.layers[0].input_shape
-        weights, self._order = np.random.default_rng(seed).spawn(2)
-        shape = self.input_shape
-        for i, layer in enumerate(self.layers):
-            if layer.input_shape not in (None, shape):
-                raise ValueError(f"layers[{i}] has input_shape {layer.input_shape}, but the layer "
-                                 f"before it gives {shape}")
-            shape = layer.build(shape, self.dtype, weights)
-        self.output_shape = shape
-        for layer in self.layers:
-            layer.in_use = True
-        # Losses work on logits, so the last activation is left to them, and to `predict`.
-        self.head = Activation()
-        if isinstance(self.layers[-1], Dense):
-            self.head, self.layers[-1].activation = self.layers[-1].activation, self.head
-        self.optimizer: Optimizer | None = None
-        self._batch = 0
+    optimizer: Optimizer | None = None
+    loss: Loss
+    epoch = 0               # epochs trained
+    stop_training = False   # set by a callback: end after this epoch
 
-    @property
-    def params(self) -> list[Array]:
-        """The parameters of all layers, in order: the arrays themselves."""
-        return [p for layer in self.layers for p in layer.params]
-
-    @property
-    def grads(self) -> list[Array]:
-        """The gradients of the latest batch, aligned with `params`: the arrays themselves."""
-        return [g for layer in self.layers for g in layer.grads]
-
-    def compile(self, optimizer: Optimizer | str = "sgd",
-                loss: str = "sparse_categorical_crossentropy",
-                metrics: Sequence[str] | None = None, **hyper: Any) -> None:
+    def compile(self, optimizer: Optimizer | str = "sgd", loss: Loss | str | None = None,
+                metrics: Sequence[Any] | None = None, **hyper: Any) -> None:
         """Choose optimizer and loss; a model that is compiled again keeps its weights.
 
         Parameters
         ----------
         optimizer : Optimizer or str
             An optimizer without params, which is bound to this model's, or its name.
-        loss : {"sparse_categorical_crossentropy"}
-        metrics : list of str, optional
-            ``["accuracy"]``, or nothing.
+        loss : str or Loss, optional
+            "sparse_categorical_crossentropy", "categorical_crossentropy", "binary_crossentropy",
+            "mean_squared_error" ("mse"), "mean_absolute_error" ("mae") or "huber". By default what
+            fits the last activation: the first for softmax, binary cross-entropy for sigmoid, and
+            else the mean squared error.
+        metrics : list, optional
+            Names such as "accuracy", or functions: see `fastmom.nn.metrics.get_metric`.
         **hyper
             Hyper-parameters for an optimizer given by name, e.g. ``momentum=0.9``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is wrong, or loss, metrics and the last layer do not fit together.
         """
         if isinstance(optimizer, str):
             if optimizer.lower() not in OPTIMIZERS:
@@ -119,185 +93,264 @@ class Sequential:
         else:
             reject_unknown("compile with an Optimizer object", hyper,
                            {"optimizer", "loss", "metrics"})
-        if not isinstance(loss, str) or loss not in LOSSES:
-            raise ValueError(f"loss must be one of {', '.join(map(repr, LOSSES))}, not {loss!r}")
+        head = self._head()
+        chosen = get_loss(LOSS_OF.get(head, "mean_squared_error") if loss is None else loss)
+        if chosen.fused not in (None, head):
+            raise ValueError(f"loss {chosen.name!r} needs a last layer with "
+                             f"activation={chosen.fused!r}, not {head!r}")
         metrics = [] if metrics is None else metrics
         if not isinstance(metrics, (list, tuple)):
-            raise TypeError(f"metrics must be a list of names or None, not {metrics!r}")
-        for metric in metrics:
-            if metric not in ("accuracy", "acc"):
-                raise ValueError(f"metrics may hold 'accuracy' or 'acc', not {metric!r}")
-        if not isinstance(self.head, Softmax):
-            raise ValueError(f"loss {loss!r} needs a last layer with activation='softmax'")
-        optimizer.bind(self.params)
-        self.optimizer, self.loss = optimizer, LOSSES[loss]()
-        self.metrics = list(metrics)
-        self._grads = self.grads
+            raise TypeError(f"metrics must be a list or None, not {metrics!r}")
+        functions = dict(get_metric(metric, chosen) for metric in metrics)
+        if self.input_shape is not None:
+            optimizer.bind(self.params)
+        self.optimizer, self.loss, self.metrics = optimizer, chosen, list(metrics)
+        self._metrics = functions
+        self.layers[-1].activated = chosen.fused in (None, "linear")
+        self._batch = 0
+
+    def _head(self) -> str:
+        """The name of the last activation."""
+        if not self.layers:
+            raise RuntimeError("the model has no layers: add some before compiling it")
+        activation = self.layers[-1].activation
+        return "linear" if activation is None else str(activation.name)
+
+    def add(self, layer: Any) -> None:
+        super().add(layer)
+        self.optimizer = None
+
+    add.__doc__ = Network.add.__doc__
+
+    def build(self, input_shape: Sequence[int]) -> None:
+        new = self.input_shape is None
+        super().build(input_shape)
+        if new and self.optimizer is not None:
+            self.optimizer.bind(self.params)
+
+    build.__doc__ = Network.build.__doc__
 
     # Training -------------------------------------------------------------------------------------
 
-    def fit(self, x: Array, y: Labels, *, batch_size: int = 32, epochs: int = 1,
-            validation_data: tuple[Array, Labels] | None = None, shuffle: bool = True,
-            callbacks: Sequence[Callback] = ()) -> History:
-        """Train for some epochs.
+    def fit(self, x: Array, y: Any, *, batch_size: int = 32, epochs: int = 1,
+            verbose: int | str = "auto", callbacks: Sequence[Callback] | None = None,
+            validation_split: float = 0.0, validation_data: Sequence[Any] | None = None,
+            shuffle: bool = True, class_weight: dict[int, float] | None = None,
+            sample_weight: Any = None, initial_epoch: int = 0) -> History:
+        """Train until the model has seen the samples so many times.
 
         Parameters
         ----------
-        x : ndarray of shape (samples, *input_shape), of the model's dtype
-        y : ndarray of int, shape (samples,)
-        batch_size, epochs : int
+        x : ndarray of shape (samples, *input_shape)
+            Of real numbers, all finite; converted to the model's dtype batch by batch.
+        y : array-like
+            Targets as the loss takes them: an integer per sample, or numbers as the output's shape.
+        batch_size : int
             The last batch of an epoch holds what is left.
-        validation_data : (x, y), optional
-            Evaluated after each epoch, as ``val_loss`` and ``val_accuracy``.
+        epochs, initial_epoch : int
+            Numbers of the epoch to end before and to start with: ``epochs - initial_epoch`` are
+            trained.
+        verbose : {"auto", 0, 1, 2}
+            0 prints nothing, 2 a line per epoch, 1 also a progress bar where the output is a
+            terminal; "auto" is 1 if tqdm is installed, else 2.
+        callbacks : list of Callback, optional
+        validation_split : float
+            Share of the samples, the last ones, that are held out and evaluated after each epoch.
+        validation_data : (x, y) or (x, y, sample_weight), optional
+            The same, of its own: its figures are ``val_loss`` and so on.
         shuffle : bool, default True
             Take the samples in a new random order each epoch.
-        callbacks : sequence of Callback
+        class_weight : dict of int to float, optional
+            Weights of samples by their class, 1 for classes it does not name.
+        sample_weight : array-like of shape (samples,), optional
+            Weights >= 0 of the samples in the loss, not in the metrics, as in Keras.
 
         Returns
         -------
         History
-            Mean loss and accuracy over each epoch's batches, and ``seconds`` of training alone,
-            without the evaluation.
+            ``history.history`` has, for each epoch, the mean loss and metrics over its batches, and
+            those of the validation.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is wrong. Nothing has changed then.
+        KeyboardInterrupt
+            After Ctrl-C, once the callbacks were told; the model is as after the last whole step.
 
         Notes
         -----
         Small products gain little from BLAS's threads, which can take many times as long where
         another process wants the cores: ``threadpoolctl.threadpool_limits(1, user_api="blas")``.
         """
-        batch_size, epochs = positive_int("batch_size", batch_size), positive_int("epochs", epochs)
+        batch_size, epochs = integer("batch_size", batch_size, 1), integer("epochs", epochs, 1)
+        initial_epoch = integer("initial_epoch", initial_epoch, 0)
+        if initial_epoch >= epochs:
+            raise ValueError(f"initial_epoch must be below epochs={epochs}, not {initial_epoch}")
         if not isinstance(shuffle, bool):
             raise TypeError(f"shuffle must be True or False, not {shuffle!r}")
-        validate(callbacks)
-        x, y = self._check_data(x, y)
+        progress = Progress(verbose=verbose)
+        chosen = [*validate([] if callbacks is None else callbacks), progress]
+        data, held_out = self._split(self._check_data(x, y, sample_weight, class_weight),
+                                     validation_split)
         if validation_data is not None:
-            validation_data = self._check_held_out(validation_data)
-        batch_size = min(batch_size, len(x))
+            if held_out is not None:
+                raise ValueError("validation_split and validation_data: give one of them")
+            held_out = self._check_held_out(validation_data)
+        batches = self._samples(data[0], batch_size, *data[1:])
         history = History()
-        run = CallbackList([*callbacks, history], self, {
-            "epochs": epochs, "steps": -(-len(x) // batch_size), "verbose": 0})
+        run = CallbackList([*chosen, history], self, {
+            "epochs": epochs, "steps": len(batches), "verbose": verbose})
         self.stop_training = False
         with run:
-            for epoch in range(epochs):
+            for epoch in range(initial_epoch, epochs):
                 run.on_epoch_begin(epoch)
-                logs = self._epoch(x, y, batch_size, shuffle, run)
-                if validation_data is not None:
-                    logs |= {f"val_{k}": v for k, v in self._evaluate(*validation_data).items()}
+                logs = self._train_epoch(batches, shuffle, run)
+                self.epoch = epoch + 1
+                if held_out is not None:
+                    logs |= {f"val_{k}": v for k, v in self._evaluate(held_out).items()}
                 run.on_epoch_end(epoch, logs)
                 if self.stop_training:
                     break
         return history
 
-    def get_weights(self) -> list[Array]:
-        return [p.copy() for p in self.params]
-
-    def set_weights(self, weights: Sequence[Array]) -> None:
-        for p, w in zip(self.params, weights, strict=True):
-            p[...] = w
-
-    def _epoch(self, x: Array, y: Labels, batch_size: int, shuffle: bool,
-               run: CallbackList) -> dict[str, float]:
-        self._allocate(batch_size)
-        start = time.perf_counter()
-        order = self._order.permutation(len(x)) if shuffle else None
-        loss = correct = seen = 0.0
-        for step, (xb, yb) in enumerate(batches(x, y, batch_size, order)):
+    def _train_epoch(self, batches: Samples, shuffle: bool, run: CallbackList) -> dict[str, float]:
+        start, sums, seen = time.perf_counter(), [0.0] * (1 + len(self._metrics)), 0
+        for step, (_, x, y, w) in enumerate(batches.shuffled(self._order) if shuffle else batches):
             run.on_train_batch_begin(step)
-            batch_loss, batch_correct = self._train(xb, yb)
-            loss, correct, seen = loss + batch_loss, correct + batch_correct, seen + len(yb)
+            for i, value in enumerate(self._train(x, y, w)):
+                sums[i] += value
+            seen += len(x)
             if run.wants_batches:
-                run.on_train_batch_end(step, self._figures(loss, correct, seen))
-        return self._figures(loss, correct, seen) | {"seconds": time.perf_counter() - start}
+                run.on_train_batch_end(step, self._figures(sums, seen))
+        return self._figures(sums, seen) | {"seconds": time.perf_counter() - start}
 
-    def train_on_batch(self, x: Array, y: Labels) -> dict[str, float]:
-        """One step on one batch; returns its loss and metrics before the step."""
-        x, y = self._check_data(x, y)
-        self._allocate(len(x))
-        return self._figures(*self._train(x, y), len(x))
-
-    def _train(self, x: Array, y: Labels) -> tuple[float, int]:
-        """One step; returns the summed loss and the number of correct guesses before it."""
+    def _train(self, x: Array, y: Any, weights: Any) -> list[float]:
+        """One step; returns the sums of the losses and metrics before it."""
         assert self.optimizer is not None
-        logits = self._logits(x, training=True)
-        result = self.loss.forward(logits, y)
-        dy: Array | None = self.loss.backward(logits, y)
-        for layer in reversed(self.layers):
+        result = self._measure(x, y, weights, training=True)
+        dy: Array | None = self.loss.dz[:len(x)]
+        for layer in reversed(self._path):
             if dy is None:
                 break
             dy = layer.backward(dy)
         self.optimizer.step(self._grads)
         return result
 
-    def _logits(self, x: Array, training: bool) -> Array:
-        for layer in self.layers:
-            x = layer.forward(x, training)
-        return x
+    def _measure(self, x: Array, y: Any, weights: Any, training: bool = False) -> list[float]:
+        outputs = self._outputs(x, training)
+        loss = self.loss.forward(outputs, y, weights, training)
+        return [loss, *(metric(outputs, y) for metric in self._metrics.values())]
 
-    # Using the model ------------------------------------------------------------------------------
+    def train_on_batch(self, x: Array, y: Any, sample_weight: Any = None,
+                       class_weight: dict[int, float] | None = None, *,
+                       return_dict: bool = False) -> Any:
+        """One step on one batch; returns its loss and metrics before the step, as `evaluate`."""
+        data = self._check_data(x, y, sample_weight, class_weight)
+        for _, *batch in self._samples(data[0], len(data[0]), *data[1:]):
+            figures = self._figures(self._train(*batch), len(data[0]))
+        return figures if return_dict else _as_keras(figures)
 
-    def evaluate(self, x: Array, y: Labels, *, verbose: int = 0) -> dict[str, float]:
-        """Mean loss and metrics, without dropout; with ``verbose=2`` also printed on one line."""
-        if verbose not in (0, 2):
-            raise ValueError(f"verbose must be 0 (silent) or 2 (one line), not {verbose!r}")
-        figures = self._evaluate(*self._check_data(x, y))
+    # Evaluation -----------------------------------------------------------------------------------
+
+    def evaluate(self, x: Array, y: Any, *, sample_weight: Any = None, verbose: int | str = "auto",
+                 return_dict: bool = False) -> Any:
+        """Mean loss and metrics, without dropout.
+
+        Parameters
+        ----------
+        x, y, sample_weight
+            As for `fit`.
+        verbose : {"auto", 0, 1, 2}
+            0 prints nothing, all others one line.
+        return_dict : bool, default False
+
+        Returns
+        -------
+        float, list of float or dict
+            The loss, or a list of loss and metrics if there are any; or all by name.
+        """
+        Progress(verbose=verbose)       # checks it
+        if not isinstance(return_dict, bool):
+            raise TypeError(f"return_dict must be True or False, not {return_dict!r}")
+        figures = self._evaluate(self._check_data(x, y, sample_weight))
         if verbose:
             print(figures_line(figures))
-        return figures
+        return figures if return_dict else _as_keras(figures)
 
-    def _evaluate(self, x: Array, y: Labels) -> dict[str, float]:
-        loss, correct = 0.0, 0
-        self._allocate(min(EVALUATION_BATCH, len(x)))
-        for xb, yb in batches(x, y, EVALUATION_BATCH):
-            batch_loss, batch_correct = self.loss.forward(self._logits(xb, training=False), yb)
-            loss, correct = loss + batch_loss, correct + batch_correct
-        return self._figures(loss, correct, len(x))
+    def _evaluate(self, data: Sequence[Any]) -> dict[str, float]:
+        sums = [0.0] * (1 + len(self._metrics))
+        for _, *batch in self._samples(data[0], EVALUATION_BATCH, *data[1:]):
+            for i, value in enumerate(self._measure(*batch)):
+                sums[i] += value
+        return self._figures(sums, len(data[0]))
 
-    def predict(self, x: Array) -> Array:
-        """The model's output for each sample, a new array of shape (samples, *output_shape)."""
-        x = self._check_input(x)
-        self._allocate(min(EVALUATION_BATCH, max(1, len(x))))
-        result = np.empty((len(x), *self.output_shape), self.dtype)
-        for i in range(0, len(x), EVALUATION_BATCH):
-            part = result[i:i + EVALUATION_BATCH]
-            part[...] = self._logits(x[i:i + EVALUATION_BATCH], training=False)
-            self.head.forward(part)
-        return result
+    # Files ----------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write layers, weights, optimizer and random state: see `fastmom.nn.saving.save`."""
+        from fastmom.nn.saving import save
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Make a model from a file that `save` wrote: see `fastmom.nn.saving.load`."""
+        from fastmom.nn.saving import load
+        return load(cls, path)
 
     # Helpers --------------------------------------------------------------------------------------
 
-    def _figures(self, loss: float, correct: float, samples: float) -> dict[str, float]:
-        return {"loss": loss / samples} | dict.fromkeys(self.metrics, correct / samples)
+    def _figures(self, sums: Sequence[float], samples: int) -> dict[str, float]:
+        return {name: value / samples
+                for name, value in zip(("loss", *self._metrics), sums, strict=True)}
 
-    def _allocate(self, batch: int) -> None:
-        if batch > self._batch:
-            for i, layer in enumerate(self.layers):
-                layer.allocate(batch, self.dtype,
-                               needs_dx=any(below.params for below in self.layers[:i]))
-            self._batch = batch
+    def _allocate_loss(self, batch: int) -> None:
+        if self.optimizer is not None:
+            self.loss.allocate((batch, *self.output_shape), self.dtype)
+            self._grads = self.grads
 
-    def _check_input(self, x: Any) -> Array:
-        if not isinstance(x, np.ndarray) or x.dtype != self.dtype:
-            given = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
-            raise TypeError(f"x must be a {self.dtype} array, not {given}")
-        if x.shape[1:] != self.input_shape:
-            raise ValueError(f"x must have shape (samples, {', '.join(map(str, self.input_shape))})"
-                             f", not {x.shape}")
-        if not np.isfinite([x.min(initial=0), x.max(initial=0)]).all():
-            raise ValueError("x has a NaN or an infinity; all values must be finite")
-        return np.asarray(x, order="C")     # batches are gathered from contiguous arrays
-
-    def _check_data(self, x: Array, y: Labels) -> tuple[Array, Labels]:
+    def _check_data(self, x: Any, y: Any, weights: Any = None,
+                    by_class: Any = None) -> tuple[Any, Any, Any]:
+        """Samples, targets and weights as the batches take them, or an error that names them."""
         if self.optimizer is None:
             raise RuntimeError("compile the model first")
-        x, y = self._check_input(x), self.loss.check(y, self.output_shape[-1])
+        x = self._check_input(x)
+        y = self.loss.check(y, self.output_shape, self.dtype)
         if len(x) != len(y) or not len(x):
             raise ValueError(f"x has {len(x)} samples and y has {len(y)}; both must have the same "
                              f"number, at least one")
-        return x, y
+        if weights is not None:
+            weights = sample_weights(weights, len(x), self.dtype)
+        if by_class is not None:
+            factor = class_weights(by_class, y, self.loss.targets)
+            weights = sample_weights(factor if weights is None else factor * weights, len(x),
+                                     self.dtype)
+        return x, y, weights
 
-    def _check_held_out(self, pair: Any) -> tuple[Array, Labels]:
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise TypeError(f"validation_data must be a tuple (x, y), not {type(pair).__name__}")
+    def _split(self, data: tuple[Any, Any, Any], share: float) -> tuple[Any, Any]:
+        """Hold out the last samples."""
+        share = number("validation_split", share, 0.0, 1.0)
+        n = len(data[0])
+        kept = int(n * (1 - share))
+        if share and not 0 < kept < n:
+            raise ValueError(f"validation_split={share!r} of {n} samples leaves {kept} to train on "
+                             f"and {n - kept} to evaluate; both must be at least one")
+        if not share:
+            return data, None
+        parts = [[None if a is None else a[part] for a in data]
+                 for part in (slice(kept), slice(kept, n))]
+        return parts[0], parts[1]
+
+    def _check_held_out(self, given: Any) -> tuple[Any, Any, Any]:
+        if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
+            raise TypeError(f"validation_data must be a tuple (x, y) or (x, y, sample_weight), not "
+                            f"{type(given).__name__}")
         try:
-            return self._check_data(*pair)
+            return self._check_data(*given)
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation_data: {error}") from None
+
+
+def _as_keras(figures: Mapping[str, float]) -> Any:
+    values = list(figures.values())
+    return values if len(values) > 1 else values[0]

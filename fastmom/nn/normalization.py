@@ -70,12 +70,13 @@ class BatchNorm(Layer):
     array([0.2])
     """
 
+    arguments = ("momentum", "eps")
+
     def __init__(self, momentum: float = 0.99, eps: float = 1e-3, *,
                  input_shape: Sequence[int] | None = None) -> None:
         super().__init__(input_shape)
         self.momentum: float = Options.momentum.check_number(momentum)
         self.eps: float = Options.eps.check_number(eps)
-        self.state: list[Array] = []
 
     def build(self, input_shape: Shape, dtype: np.dtype[Any], rng: np.random.Generator) -> Shape:
         features = input_shape[-1]

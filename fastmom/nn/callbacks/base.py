@@ -45,7 +45,7 @@ class Callback:
     >>> model = fm.nn.Sequential([fm.nn.Dense(2, activation="softmax", input_shape=(2,))])
     >>> model.compile(fm.SGD(lr=0.5, momentum=0.9))
     >>> x, y = np.eye(2, dtype=np.float32), np.array([0, 1])
-    >>> len(model.fit(x, y, epochs=100, callbacks=[Target()]).epoch) < 100
+    >>> len(model.fit(x, y, epochs=100, callbacks=[Target()], verbose=0).epoch) < 100
     True
     """
 

@@ -44,19 +44,25 @@ class History(Callback):
     epoch : list of int
     history : dict of list
         For each name the figures of those epochs: a `Figures`.
+    seconds : list of float
+        How long each epoch took to train, without the evaluation.
     """
 
     def __init__(self) -> None:
-        self.epoch: list[int] = []
-        self.history: Figures[list[Any]] = Figures()
+        self.on_train_begin()
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        self.epoch, self.history = [], Figures()
+        self.epoch: list[int] = []
+        self.seconds: list[float] = []
+        self.history: Figures[list[Any]] = Figures()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch.append(epoch)
         for name, value in (logs or {}).items():
-            self.history.setdefault(name, []).append(value)
+            if name == "seconds":       # no figure of the model
+                self.seconds.append(value)
+            else:
+                self.history.setdefault(name, []).append(value)
 
 
 class Monitor:

@@ -48,7 +48,7 @@ class Scheduler(Callback):
     >>> model.compile("sgd", lr=0.1, momentum=0.9)
     >>> x, y = np.eye(2, dtype=np.float32), np.array([0, 1])
     >>> halve = fm.nn.Scheduler("lr", lambda epoch, current: current / 2)
-    >>> model.fit(x, y, epochs=2, callbacks=[halve]).history["lr"]
+    >>> model.fit(x, y, epochs=2, callbacks=[halve], verbose=0).history["lr"]
     [0.05, 0.025]
     """
 

@@ -54,7 +54,7 @@ class EarlyStopping(Callback):
     >>> model.compile("sgd", lr=0.0)
     >>> x, y = np.eye(2, dtype=np.float32), np.array([0, 1])
     >>> stopping = fm.nn.EarlyStopping(monitor="loss", patience=3)
-    >>> model.fit(x, y, epochs=10, callbacks=[stopping]).epoch
+    >>> model.fit(x, y, epochs=10, callbacks=[stopping], verbose=0).epoch
     [0, 1, 2, 3]
     >>> stopping.best_epoch, stopping.stopped_epoch
     (0, 3)

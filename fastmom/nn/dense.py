@@ -1,0 +1,116 @@
+"""The layer that all the work is in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastmom.kernels import layers as kernels
+from fastmom.nn.activations import get_activation
+from fastmom.nn.initializers import get_initializer
+from fastmom.nn.layers import Layer, Shape
+from fastmom.optim.schedule_base import integer
+from fastmom.types import Array
+
+FEWEST = 32     # units below which products that skip zeros gain nothing: less than two vectors
+
+
+class Dense(Layer):
+    """``activation(x @ kernel + bias)``.
+
+    Where most of a batch is zero, as in images of handwriting, products skip the zeros.
+
+    Parameters
+    ----------
+    units : int
+        Size of the output.
+    activation : str or fastmom.nn.activations.Activation, optional
+        "linear" (as None), "relu", "leaky_relu", "sigmoid", "tanh", "softmax" or "gelu".
+    kernel_initializer, bias_initializer : str or callable
+        By name, such as "glorot_uniform" (X. Glorot and Y. Bengio, 2010), "he_normal" or "zeros";
+        or a callable ``(shape, dtype, rng)`` that returns an array. See
+        `fastmom.nn.initializers.get_initializer`.
+    input_shape : sequence of int, optional
+        Shape of one sample, where this is the first layer.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong; when it is built, if the samples are not flat.
+
+    Notes
+    -----
+    A skipped zero also skips what a dense product makes of a zero times an infinite weight: NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmom import nn
+    >>> layer = nn.Dense(3, activation="relu", kernel_initializer="ones", input_shape=(2,))
+    >>> nn.Sequential([layer]).predict(np.array([[1.0, 2.0]], np.float32))
+    array([[3., 3., 3.]], dtype=float32)
+    """
+
+    arguments = ("units", "activation", "kernel_initializer", "bias_initializer")
+
+    def __init__(self, units: int, activation: Any = None, *,
+                 kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros",
+                 input_shape: Sequence[int] | None = None) -> None:
+        super().__init__(input_shape)
+        self.units = integer("units", units, 1)
+        self.kernel_initializer = get_initializer(kernel_initializer, "kernel_initializer")
+        self.bias_initializer = get_initializer(bias_initializer, "bias_initializer")
+        self.activation = get_activation(activation)
+
+    def build(self, input_shape: Shape, dtype: np.dtype[Any], rng: np.random.Generator) -> Shape:
+        if len(input_shape) != 1:
+            raise ValueError(f"Dense needs flat samples, not of shape {input_shape}; put a Flatten "
+                             f"before it")
+        self.kernel = self.kernel_initializer((input_shape[0], self.units), dtype, rng)
+        self.bias = self.bias_initializer((self.units,), dtype, rng)
+        self.params = [self.kernel, self.bias]
+        self.grads = [np.zeros_like(p) for p in self.params]
+        return (self.units,)
+
+    def allocate(self, batch: int, dtype: np.dtype[Any], needs_dx: bool) -> None:
+        inputs = len(self.kernel)
+        self.y = np.empty((batch, self.units), dtype)
+        self.dx = np.empty((batch, inputs), dtype) if needs_dx else None
+        self.nonzeros = (kernels.Nonzeros(batch, inputs, dtype) if self.units >= FEWEST else None)
+        self.activation.allocate(self.y.shape, dtype)
+
+    def forward(self, x: Array, training: bool) -> Array:
+        if training:    # else the caller's array would be kept alive for nothing
+            self.x = x
+        y = self.y[:len(x)]
+        self.sparse = self.nonzeros is not None and self.nonzeros.load(x)
+        if self.nonzeros is not None and self.sparse:
+            self.nonzeros.product(self.kernel, y)
+        else:
+            np.matmul(x, self.kernel, out=y)
+        if not self.activated:
+            kernels.bias_activation(y, self.bias)
+        elif self.activation.slope is not None:
+            kernels.bias_activation(y, self.bias, self.activation.slope)
+        else:
+            kernels.bias_activation(y, self.bias)
+            self.activation.forward(y, training)
+        return y
+
+    def backward(self, dy: Array) -> Array | None:
+        y, slope = self.y[:len(dy)], 1.0
+        if self.activated:
+            if self.activation.slope is not None:
+                slope = self.activation.slope
+            else:
+                self.activation.backward(dy, y)
+        kernels.activation_gradient(dy, y, self.grads[1], slope)
+        if self.nonzeros is not None and self.sparse:
+            self.nonzeros.gradient(dy, self.grads[0])
+        else:
+            np.matmul(self.x.T, dy, out=self.grads[0])
+        if self.dx is None:
+            return None
+        return np.matmul(dy, self.kernel.T, out=self.dx[:len(dy)])
