@@ -25,6 +25,7 @@ from fastmom.threads import get_num_threads, num_threads, set_num_threads
 if TYPE_CHECKING:
     from fastmom import checkpoint as checkpoint
     from fastmom import data as data
+    from fastmom import landscape as landscape
     from fastmom import nn as nn
     from fastmom.optim import schedules as schedules
     from fastmom.optim.accumulation import GradientAccumulation as GradientAccumulation
@@ -55,6 +56,7 @@ __all__ = [
     "data",
     "get_flush_subnormals",
     "get_num_threads",
+    "landscape",
     "nn",
     "num_threads",
     "schedules",
@@ -71,6 +73,7 @@ LAZY = {
     "EMA": "fastmom.optim.ema",
     "GradientAccumulation": "fastmom.optim.accumulation",
     "data": "fastmom.data",
+    "landscape": "fastmom.landscape",
     "nn": "fastmom.nn",
     "schedules": "fastmom.optim.schedules",
     "ExponentialSmoothing": "fastmom.smoothing",
