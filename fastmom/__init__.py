@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fastmom import data as data
     from fastmom import landscape as landscape
     from fastmom import nn as nn
+    from fastmom import plot as plot
     from fastmom.optim import schedules as schedules
     from fastmom.optim.accumulation import GradientAccumulation as GradientAccumulation
     from fastmom.optim.ema import EMA as EMA
@@ -59,6 +60,7 @@ __all__ = [
     "landscape",
     "nn",
     "num_threads",
+    "plot",
     "schedules",
     "set_flush_subnormals",
     "set_num_threads",
@@ -75,6 +77,7 @@ LAZY = {
     "data": "fastmom.data",
     "landscape": "fastmom.landscape",
     "nn": "fastmom.nn",
+    "plot": "fastmom.plot",
     "schedules": "fastmom.optim.schedules",
     "ExponentialSmoothing": "fastmom.smoothing",
     "smooth": "fastmom.smoothing",
