@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 
 import fastmom
-from fastmom.cli import info, train
+from fastmom.cli import info, landscape, train
 from fastmom.cli.options import BROKEN_PIPE, FAILED, INTERRUPTED
 
 __all__ = ["main"]
 
-COMMANDS = (train, info)    # as `fastmom --help` lists them
+COMMANDS = (train, landscape, info)    # as `fastmom --help` lists them
 
 
 def main(argv: Sequence[str] | None = None) -> int:

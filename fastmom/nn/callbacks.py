@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from typing import Any, TextIO
+
+from fastmom.progress import progress_bar
 
 
 def figures_line(logs: dict[str, float]) -> str:
@@ -50,14 +51,7 @@ class Progress(Callback):
     def on_epoch_begin(self, epoch: int, epochs: int, steps: int) -> None:
         self.epochs = epochs
         if self.stream.isatty():
-            try:
-                from tqdm import tqdm
-            except ImportError:
-                raise ImportError('a progress bar needs tqdm: pip install "fastmom[cli]"') from None
-            # tqdm shows nothing on a terminal that does not know its size; shutil says 80 by 24
-            columns, rows = shutil.get_terminal_size()
-            self.bar = tqdm(total=steps, desc=f"epoch {epoch + 1}/{epochs}", unit="batch",
-                            leave=False, file=self.stream, ncols=columns, nrows=rows)
+            self.bar = progress_bar(self.stream, steps, f"epoch {epoch + 1}/{epochs}", "batch")
 
     def on_batch_end(self, step: int, logs: dict[str, float]) -> None:
         if self.bar is not None:
