@@ -25,7 +25,9 @@ from fastmom.threads import get_num_threads, num_threads, set_num_threads
 if TYPE_CHECKING:
     from fastmom import checkpoint as checkpoint
     from fastmom import data as data
+    from fastmom import landscape as landscape
     from fastmom import nn as nn
+    from fastmom import plot as plot
     from fastmom.optim import schedules as schedules
     from fastmom.optim.accumulation import GradientAccumulation as GradientAccumulation
     from fastmom.optim.ema import EMA as EMA
@@ -55,8 +57,10 @@ __all__ = [
     "data",
     "get_flush_subnormals",
     "get_num_threads",
+    "landscape",
     "nn",
     "num_threads",
+    "plot",
     "schedules",
     "set_flush_subnormals",
     "set_num_threads",
@@ -71,7 +75,9 @@ LAZY = {
     "EMA": "fastmom.optim.ema",
     "GradientAccumulation": "fastmom.optim.accumulation",
     "data": "fastmom.data",
+    "landscape": "fastmom.landscape",
     "nn": "fastmom.nn",
+    "plot": "fastmom.plot",
     "schedules": "fastmom.optim.schedules",
     "ExponentialSmoothing": "fastmom.smoothing",
     "smooth": "fastmom.smoothing",

@@ -1,4 +1,4 @@
-"""Runs `fastmom train` on small data sets, in this process or in one of its own."""
+"""Runs commands, `fastmom train` on small data sets, in this process or in one of its own."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def write(directory: Path, seed: int = 0) -> Path:
     return directory
 
 
-def run(*args: object) -> int:
-    """The exit status of `fastmom train` in this process."""
+def run(*args: object, command: str = "train") -> int:
+    """The exit status of a command in this process."""
     try:
-        return cli.main(["train", *map(str, args)])
+        return cli.main([command, *map(str, args)])
     except SystemExit as end:       # how argparse refuses
         return int(end.code or 0)
 
@@ -58,9 +58,10 @@ def figures(content: dict[str, Any]) -> list[dict[str, float]]:
 
 
 @contextmanager
-def start(*args: object, **kwargs: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """`fastmom train` in a process of its own, which does not outlive the block."""
-    with subprocess.Popen([sys.executable, "-m", "fastmom", "train", *map(str, args)],
+def start(*args: object, command: str = "train",
+          **kwargs: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A command in a process of its own, which does not outlive the block."""
+    with subprocess.Popen([sys.executable, "-m", "fastmom", command, *map(str, args)],
                           **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **kwargs}) as it:
         try:
             yield it

@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+from numpy.typing import NDArray
+
 from fastmom.nn.batches import EVALUATION_BATCH, Samples, class_weights, sample_weights
 from fastmom.nn.callbacks import Callback, CallbackList, History, Progress, figures_line, validate
 from fastmom.nn.losses import Loss, get_loss
@@ -132,7 +134,7 @@ class Sequential(Network):
 
     # Training -------------------------------------------------------------------------------------
 
-    def fit(self, x: Array, y: Any, *, batch_size: int = 32, epochs: int = 1,
+    def fit(self, x: NDArray[Any], y: Any, *, batch_size: int = 32, epochs: int = 1,
             verbose: int | str = "auto", callbacks: Sequence[Callback] | None = None,
             validation_split: float = 0.0, validation_data: Sequence[Any] | None = None,
             shuffle: bool = True, class_weight: dict[int, float] | None = None,
@@ -242,7 +244,7 @@ class Sequential(Network):
         loss = self.loss.forward(outputs, y, weights, training)
         return [loss, *(metric(outputs, y) for metric in self._metrics.values())]
 
-    def train_on_batch(self, x: Array, y: Any, sample_weight: Any = None,
+    def train_on_batch(self, x: NDArray[Any], y: Any, sample_weight: Any = None,
                        class_weight: dict[int, float] | None = None, *,
                        return_dict: bool = False) -> Any:
         """One step on one batch; returns its loss and metrics before the step, as `evaluate`."""
@@ -253,7 +255,7 @@ class Sequential(Network):
 
     # Evaluation -----------------------------------------------------------------------------------
 
-    def evaluate(self, x: Array, y: Any, *, sample_weight: Any = None, verbose: int | str = "auto",
+    def evaluate(self, x: NDArray[Any], y: Any, *, sample_weight: Any = None, verbose: int | str = "auto",
                  return_dict: bool = False) -> Any:
         """Mean loss and metrics, without dropout.
 

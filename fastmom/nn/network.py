@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastmom.nn.batches import EVALUATION_BATCH, Samples, check_input
 from fastmom.nn.layers import Layer, Rescaling, Shape
@@ -168,7 +169,7 @@ class Network:
 
     # Output ---------------------------------------------------------------------------------------
 
-    def predict(self, x: Array) -> Array:
+    def predict(self, x: NDArray[Any]) -> Array:
         """The model's output for each sample, a new array of shape (samples, *output_shape).
 
         Parameters

@@ -7,6 +7,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -92,7 +94,7 @@ def test_ctrl_c_before_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
                                 capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted(source: str) -> None:
         raise KeyboardInterrupt
-    monkeypatch.setattr(cli.data, "load", interrupted)
+    monkeypatch.setattr(fm.data, "load", interrupted)
     assert cli.main(["train", "--json", str(tmp_path / "figures.json")]) == 130
     assert capsys.readouterr() == ("", "interrupted\n")
     assert [*tmp_path.iterdir()] == []
@@ -119,6 +121,15 @@ def test_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert out == ""
     assert "usage: fastmom [-h]" in err
     assert "train a small network on handwritten digits" in err
+
+
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_help_and_version_import_no_extras(option: str) -> None:
+    code = ("import sys; from fastmom.cli import main\n"
+            f"try: main([{option!r}])\n"
+            "except SystemExit: sys.exit(bool({'matplotlib', 'tqdm'} & set(sys.modules)))")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize(("argv", "shown"), [

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numbers
-import shutil
 import sys
 import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
 from fastmom.nn.callbacks.base import Callback, Logs
+from fastmom.progress import can_show_bars, progress_bar, require_tqdm
 
 INTERVAL = 0.05     # seconds between two updates of the bar: one takes as long as several steps
 FORMAT = "{desc}  {n_fmt}/{total_fmt} |{bar}| {remaining}{postfix}"     # fits in 80 columns
@@ -56,35 +56,25 @@ class Progress(Callback):
         if isinstance(verbose, bool) or verbose not in ("auto", 0, 1, 2):
             raise ValueError(f"verbose must be 'auto', 0, 1 or 2, not {verbose!r}")
         self.stream, self.verbose = stream, verbose
-        self._tqdm: Any = None      # the class, where a bar is to be shown
+        self._shown = False
         self._bar: Any = None
 
     def set_params(self, params: Mapping[str, Any]) -> None:
         super().set_params(params)
         self._out = sys.stdout if self.stream is None else self.stream
-        shown = self.verbose in (1, "auto") and self._out.isatty()
-        self._tqdm = self._find_tqdm() if shown else None
-
-    def _find_tqdm(self) -> Any:
-        try:
-            from tqdm import tqdm
-        except ImportError:
-            if self.verbose == "auto":
-                return None
-            raise ImportError('a progress bar needs tqdm: pip install "fastmom[cli]"') from None
-        return tqdm
+        self._shown = self.verbose in (1, "auto") and self._out.isatty()
+        if self._shown and self.verbose == 1:
+            require_tqdm()
+        self._shown = self._shown and can_show_bars()
 
     def _overrides(self, hook: str) -> bool:
-        return super()._overrides(hook) and (hook != "on_train_batch_end" or bool(self._tqdm))
+        return super()._overrides(hook) and (hook != "on_train_batch_end" or self._shown)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        if self._tqdm:
-            # tqdm shows nothing on a terminal that does not know its size; shutil says 80 by 24
-            columns, rows = shutil.get_terminal_size()
-            self._bar = self._tqdm(total=self.params["steps"], leave=False, file=self._out,
-                                   desc=f"epoch {epoch + 1}/{self.params['epochs']}",
-                                   bar_format=FORMAT, ncols=columns, nrows=rows,
-                                   mininterval=0, miniters=1)   # `_due` says when
+        if self._shown:
+            self._bar = progress_bar(self._out, self.params["steps"],
+                                     f"epoch {epoch + 1}/{self.params['epochs']}",
+                                     bar_format=FORMAT, mininterval=0, miniters=1)  # `_due` says
             self._due = 0.0
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:

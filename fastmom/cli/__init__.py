@@ -1,0 +1,55 @@
+"""The command line: ``fastmom COMMAND``. FASTMOM_DEBUG=1 shows tracebacks."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import fastmom
+from fastmom.cli import info, landscape, train
+from fastmom.cli.options import BROKEN_PIPE, FAILED, INTERRUPTED
+
+__all__ = ["main"]
+
+COMMANDS = (train, landscape, info)    # as `fastmom --help` lists them
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status.
+
+    It is 2 for bad input, 130 after Ctrl-C, and 141 once nobody reads the output.
+    """
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        return FAILED
+    try:
+        status = int(args.run(args))
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:     # the reader has gone, as in `fastmom train | head -1`
+        # Python flushes stdout once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except (OSError, ValueError, TypeError, ImportError, MemoryError, OverflowError) as error:
+        if os.environ.get("FASTMOM_DEBUG"):
+            raise
+        print(f"fastmom {args.command}: error: {error}", file=sys.stderr)
+        return FAILED
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fastmom", description="Momentum optimizers for NumPy arrays at the speed of memory.",
+        allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"fastmom {fastmom.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for command in COMMANDS:
+        command.add(commands)
+    return parser

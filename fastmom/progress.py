@@ -1,0 +1,29 @@
+"""Progress bars on a terminal."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.util import find_spec
+from typing import Any, TextIO
+
+
+def can_show_bars() -> bool:
+    """Whether tqdm is installed."""
+    return find_spec("tqdm") is not None
+
+
+def require_tqdm() -> Any:
+    """tqdm's class."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        raise ImportError('a progress bar needs tqdm: pip install "fastmom[cli]"') from None
+    return tqdm
+
+
+def progress_bar(stream: TextIO, total: int, title: str, **options: Any) -> Any:
+    """A bar that vanishes when closed, with further `options` of tqdm."""
+    # tqdm shows nothing on a terminal that does not know its size; shutil says 80 by 24
+    columns, rows = shutil.get_terminal_size()
+    return require_tqdm()(total=total, desc=title, leave=False, file=stream, ncols=columns,
+                          nrows=rows, **options)
