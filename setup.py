@@ -88,7 +88,7 @@ def modules():
             continue
         yield Extension(f"fastmom.kernels.{source.stem}", [str(source)],
                         include_dirs=[str(KERNELS), np.get_include()],
-                        depends=[str(f) for kind in ("pxi", "h") for f in KERNELS.glob(f"*.{kind}")],
+                        depends=[*map(str, [*KERNELS.glob("*.pxi"), *KERNELS.glob("*.h")])],
                         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")])
 
 

@@ -255,8 +255,8 @@ class Sequential(Network):
 
     # Evaluation -----------------------------------------------------------------------------------
 
-    def evaluate(self, x: NDArray[Any], y: Any, *, sample_weight: Any = None, verbose: int | str = "auto",
-                 return_dict: bool = False) -> Any:
+    def evaluate(self, x: NDArray[Any], y: Any, *, sample_weight: Any = None,
+                 verbose: int | str = "auto", return_dict: bool = False) -> Any:
         """Mean loss and metrics, without dropout.
 
         Parameters
