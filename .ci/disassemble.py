@@ -1,7 +1,9 @@
-"""Check the machine code of the installed update rules: ``python .ci/disassemble.py``.
+"""Check the machine code of the installed kernels: ``python .ci/disassemble.py``.
 
 In each rule's hot loop of each build there must be packed arithmetic of the build's full width and
-of the rule's type, and no conversion between float and double. (x86-64; needs objdump.)
+of the rule's type, and no conversion between float and double. The layers' functions, into which
+the compiler has drawn their loops, must have packed arithmetic of both types. (x86-64; needs
+objdump.)
 """
 
 from __future__ import annotations
@@ -9,30 +11,33 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
 from fastmom.kernels import isa
 
-FUNCTION = re.compile(r"^[0-9a-f]+ <__pyx_fuse_([01])__pyx_f_\w*?rules_[a-z0-9]+_(\w+)>:$")
+RULE = re.compile(r"^[0-9a-f]+ <__pyx_fuse_([01])__pyx_f_\w*?rules_[a-z0-9]+_(\w+)>:$")
+LAYER = re.compile(r"^[0-9a-f]+ <__pyx_(?:pw|f)_\w*?layers_(?:baseline|avx2|avx512)_"
+                   r"(?:\d*Nonzeros_\d*_?|\d+)(\w+)>:$")
+LAYERS = ("gather", "product", "bias_activation", "activation_gradient", "dropout",
+          "dropout_gradient")
 INSTRUCTION = re.compile(r"^\s*([0-9a-f]+):\s+(\S+)\s*(.*)$")
 WIDTH = {"baseline": "xmm", "avx2": "ymm", "avx512": "zmm"}
 CONVERTS = re.compile(r"^v?cvt(ss2sd|sd2ss|ps2pd|pd2ps)")
 Code = list[tuple[int, str, str]]
 
 
-def functions(path: Path) -> dict[tuple[str, str], Code]:
-    """The instructions of each rule, by name and type."""
+def functions(path: Path, pattern: re.Pattern[str]) -> dict[tuple[str, ...], Code]:
+    """The instructions of each function, by the groups of the pattern."""
     listing = subprocess.run(["objdump", "-d", "--no-show-raw-insn", path], check=True,
                              capture_output=True, text=True).stdout
-    found: dict[tuple[str, str], Code] = {}
+    found: dict[tuple[str, ...], Code] = {}
     code: Code | None = None
     for line in listing.splitlines():
         if line.endswith(">:"):
-            match = FUNCTION.match(line)
-            code = None
-            if match:
-                code = found.setdefault((match[2], "float" if match[1] == "0" else "double"), [])
+            match = pattern.match(line)
+            code = found.setdefault(match.groups(), []) if match else None
         elif code is not None and (match := INSTRUCTION.match(line)):
             code.append((int(match[1], 16), match[2], match[3]))
     return found
@@ -63,18 +68,30 @@ def faults(name: str, kind: str, build: str, code: Code) -> list[str]:
     return [f"{op} in a loop" for loop in loops(code) for _, op, _ in loop if CONVERTS.match(op)]
 
 
+def checks(build: str) -> Iterator[tuple[str, str, list[str]]]:
+    """Each function of this build, its type, and what is wrong with it."""
+    rules = import_module(f"fastmom.kernels.rules_{build}")
+    found = functions(Path(rules.__file__ or ""), RULE)
+    for name in (*rules.names, "limit", "square_sum"):
+        for number, kind in (("0", "float"), ("1", "double")):
+            yield name, kind, (faults(name, kind, build, found[number, name])
+                               if (number, name) in found else ["function not found"])
+    layers = import_module(f"fastmom.kernels.layers_{build}")
+    found = functions(Path(layers.__file__ or ""), LAYER)
+    for name in LAYERS:
+        for suffix, kind in (("ps", "float"), ("pd", "double")):
+            packed = any(re.match(rf"v?(mul|add){suffix}$", op) and f"%{WIDTH[build]}" in operands
+                         for _, op, operands in found.get((name,), []))
+            yield name, kind, [] if packed else [f"no packed {suffix} on %{WIDTH[build]}"]
+
+
 def main() -> int:
     wrong, checked = 0, 0
     for build in isa.BUILDS:
-        module = import_module(f"fastmom.kernels.rules_{build}")
-        found = functions(Path(module.__file__ or ""))
-        for name in (*module.names, "limit", "square_sum"):
-            for kind in ("float", "double"):
-                problems = (faults(name, kind, build, found[name, kind])
-                            if (name, kind) in found else ["function not found"])
-                checked += 1
-                wrong += bool(problems)
-                print(f"{build:9} {name:12} {kind:7} {'; '.join(problems) or 'ok'}")
+        for name, kind, problems in checks(build):
+            checked += 1
+            wrong += bool(problems)
+            print(f"{build:9} {name:19} {kind:7} {'; '.join(problems) or 'ok'}")
     print(f"{checked} functions checked, {wrong} wrong")
     return 1 if wrong else 0
 
