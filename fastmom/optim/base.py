@@ -215,7 +215,11 @@ class Optimizer:
         """Coefficients for the coming step; kept where they stay the same for the one after."""
         if self._stale:
             self._set_options(engine, self._options.at(now))
-            self._now = [group.at(now) for group in self.param_groups]
+            groups = [group.at(now) for group in self.param_groups]
+            cls = type(self)        # bound methods would keep the optimizer alive
+            self._makers = [(cls._matrix_row if is_matrix else cls._row, groups[i])
+                            for i, is_matrix in self._kinds]
+            self._all_steady = all(map(self._steady, groups))
             engine.assign(self._kind_of)
             self._stale = any(v.scheduled for v in (self._options, *self.param_groups))
         if engine.uneven:       # tensors of one kind may differ in age
@@ -223,15 +227,12 @@ class Optimizer:
             distinct = {key: i for i, key in enumerate(dict.fromkeys(keys))}
             engine.assign([distinct[key] for key in keys])
             self._stale = True
-            return [self._kind_row(kind, age) for kind, age in distinct]
-        rows = [self._kind_row(kind, now) for kind in range(len(self._kinds))]
-        if not self._stale and all(map(self._steady, self._now)):
+            made = [(*self._makers[kind], age) for kind, age in distinct]
+            return [make(self, group, age) for make, group, age in made]
+        rows = [make(self, group, now) for make, group in self._makers]
+        if self._all_steady and not self._stale:
             self._rows = rows
         return rows
-
-    def _kind_row(self, kind: int, age: int) -> Row:
-        group, is_matrix = self._kinds[kind]
-        return (self._matrix_row if is_matrix else self._row)(self._now[group], age)
 
     @staticmethod
     def _set_options(engine: Engine, options: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,7 +19,13 @@ if TYPE_CHECKING:
 
     from fastmom.types import Array, Common, Params, Row
 
-QUINTIC = (3.4445, -4.7750, 2.0315)     # K. Jordan's coefficients: steep at 0, near 1 at 1
+# A step is x = (a + b xx' + c (xx')^2) x with K. Jordan's a, b, c: steep at 0, near 1 at 1. For
+# STRETCH x in place of x it is ((xx' + SHIFT)^2 + REST) x.
+a, b, c = 3.4445, -4.7750, 2.0315
+STRETCH, SHIFT, REST = c ** 0.25, b / (2 * c ** 0.5), a - b * b / (4 * c)
+RUNS = {True: (3, 2), False: (1, 1, 1, 1, 1)}   # steps between two looks at x: see `orthogonal`
+LONG = 1.5          # sides in this proportion make the longer runs cheaper
+BLOCK = 256         # rows of a symmetric product that are taken at once
 
 
 class Muon(Optimizer):
@@ -53,7 +60,9 @@ class Muon(Optimizer):
 
     Notes
     -----
-    The iteration runs in the parameters' dtype on NumPy's BLAS, with as many threads as that has.
+    The iteration runs in the parameters' dtype on NumPy's BLAS, with as many threads as that has,
+    in memory that all matrices of a dtype share: twice the largest and four times the square of the
+    longest short side.
     In `state`, "mean" of a matrix is its velocity and "square" its latest ``u``.
 
     References
@@ -92,19 +101,31 @@ class Muon(Optimizer):
             "lr": lr, "momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay,
             "scaling": scaling, "adamw_lr": adamw_lr, "beta1": beta1, "beta2": beta2, "eps": eps},
             common)
+        self._turn = threading.Lock()
+
+    def bind(self, params: Params) -> None:
+        """Take these parameters (arrays or groups): see `Optimizer.bind`."""
+        super().bind(params)
+        assert self._engine is not None
+        self._work = workspaces([p for p in self._engine.params if p.ndim == 2])
 
     def step(self, grads: Sequence[Array | None]) -> bool:
         """Update the parameters in place: see `Optimizer.step`."""
-        groups = [group.at(self.iterations) for group in self.param_groups]
-        if not super().step(grads):
-            return False
-        assert self._engine is not None
-        self._engine.frozen = "this optimizer is being stepped in another thread"
+        if not self._turn.acquire(blocking=False):
+            raise RuntimeError("this optimizer is being stepped in another thread")
         try:
-            self._step_matrices(groups, grads)
+            groups = [group.at(self.iterations) for group in self.param_groups]
+            if not super().step(grads):
+                return False
+            assert self._engine is not None
+            self._engine.frozen = "this optimizer is being stepped in another thread"
+            try:
+                self._step_matrices(groups, grads)
+            finally:
+                self._engine.frozen = None
+            return True
         finally:
-            self._engine.frozen = None
-        return True
+            self._turn.release()
 
     def _step_matrices(self, groups: list[Mapping[str, Any]],
                        grads: Sequence[Array | None]) -> None:
@@ -115,7 +136,8 @@ class Muon(Optimizer):
             if g is not None and is_matrix and p.size:
                 lr = groups[i]["lr"]
                 p *= 1 - lr * groups[i]["weight_decay"]
-                p -= p.dtype.type(lr * scale(p.shape, groups[i]["scaling"])) * orthogonal(u)
+                p -= orthogonal(u, lr * scale(p.shape, groups[i]["scaling"]),
+                                self._work[p.dtype, p.shape])
 
     def _average(self, params: list[Array], averages: list[Array]) -> Engine:
         raise ValueError("optimizer: Muon's step ends outside the engine, so averages cannot move "
@@ -140,12 +162,75 @@ def scale(shape: tuple[int, ...], scaling: str) -> float:
     return 0.2 * math.sqrt(max(rows, columns))
 
 
-def orthogonal(u: Any, steps: int = 5) -> Any:
-    """The nearest semi-orthogonal matrix, roughly: singular values between 0.7 and 1.2."""
-    a, b, c = map(u.dtype.type, QUINTIC)
-    x = u.T if u.shape[0] > u.shape[1] else u       # the smaller Gram matrix
-    x = np.ascontiguousarray(x) / max(np.linalg.norm(x), u.dtype.type(1e-7))
-    for _ in range(steps):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * (gram @ gram)) @ x
-    return x.T if u.shape[0] > u.shape[1] else x
+def workspaces(matrices: Sequence[Any]) -> dict[Any, list[Any]]:
+    """For each dtype and shape, two arrays of it and four square ones; all of a dtype overlap."""
+    memory = {}
+    for dtype in {p.dtype for p in matrices}:
+        alike = [p for p in matrices if p.dtype == dtype]
+        memory[dtype] = (np.empty((2, max(p.size for p in alike)), dtype),
+                         np.empty((4, max(min(p.shape) for p in alike) ** 2), dtype))
+    return {(p.dtype, p.shape):
+            [*(row[:p.size].reshape(p.shape) for row in memory[p.dtype][0]),
+             *(row[:min(p.shape) ** 2].reshape(2 * (min(p.shape),)) for row in memory[p.dtype][1])]
+            for p in matrices}
+
+
+def orthogonal(u: Any, length: float = 1.0, work: list[Any] | None = None) -> Any:
+    """`length` times the nearest semi-orthogonal matrix, roughly: singular values 0.7 to 1.2.
+
+    Each step multiplies x by a polynomial in its Gram matrix, so a run of several, if x is long,
+    costs least as products of square matrices and one with x. Rounding errors of the Gram matrix
+    grow twelvefold with each, so no run is longer than three. The result lies in `work`, which is
+    one of `workspaces`.
+    """
+    x, y, *squares = work or workspaces([u])[u.dtype, u.shape]
+    np.multiply(u, STRETCH / max(math.sqrt(np.vdot(u, u)), 1e-7), out=x)
+    if x.shape[0] > x.shape[1]:
+        x, y = x.T, y.T             # for the smaller Gram matrix
+    runs = RUNS[x.shape[1] > LONG * x.shape[0]]
+    for i, steps in enumerate(runs, 1):
+        symmetric_product(x, x.T, squares[0])
+        factor = polynomial(squares, steps)
+        if i == len(runs):
+            factor *= length / STRETCH
+        x, y = np.matmul(factor, x, out=y), x
+    return x if x.shape == u.shape else x.T
+
+
+def polynomial(squares: list[Any], steps: int) -> Any:
+    """What so many steps multiply x with, from its Gram matrix, the first of four arrays."""
+    gram, product, m, spare = squares
+    for step in range(1, steps + 1):
+        shifted = gram
+        if step < steps:
+            shifted = spare
+            np.copyto(shifted, gram)
+        diagonal(shifted)[...] += SHIFT
+        symmetric_product(shifted, shifted, m)
+        diagonal(m)[...] += REST
+        if step < steps:
+            symmetric_product(m, gram, spare)
+            symmetric_product(spare, m, gram)
+        if step > 1:
+            symmetric_product(m, product, spare)
+            product, spare = spare, product
+        else:
+            product, m = m, product
+    return product
+
+
+def symmetric_product(a: Any, b: Any, out: Any) -> None:
+    """Write ``a @ b``, known to be symmetric: large blocks below the diagonal are only copied."""
+    n = len(out)
+    if n <= BLOCK:
+        np.matmul(a, b, out=out)
+        return
+    for i in range(0, n, BLOCK):
+        j = min(i + BLOCK, n)
+        np.matmul(a[i:j], b[:, i:], out=out[i:j, i:])
+        out[j:, i:j] = out[i:j, j:].T
+
+
+def diagonal(square: Any) -> Any:
+    """A view of it."""
+    return square.reshape(-1)[::len(square) + 1]

@@ -7,6 +7,7 @@ coefficients. It updates `p` and the arrays in `s` in place; `h` holds the hyper
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -99,8 +100,8 @@ def nadam(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: in
     t, d = age + 1, decayed(p, g, h, h["lr"])
     square = moments(s, d, h)
     mu = [h["beta1"] * (1 - 0.5 * 0.96 ** (k * h["momentum_decay"])) for k in range(1, t + 2)]
-    direction = ((1 - mu[-2]) / (1 - np.prod(mu[:-1])) * d
-                 + mu[-1] / (1 - np.prod(mu)) * s["mean"])
+    direction = ((1 - mu[-2]) / (1 - math.prod(mu[:-1])) * d
+                 + mu[-1] / (1 - math.prod(mu)) * s["mean"])
     p -= h["lr"] * direction / (np.sqrt(square / (1 - h["beta2"] ** t)) + h["eps"])
 
 
@@ -125,15 +126,17 @@ def muon(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int
     m, v = h["momentum"], s["mean"]
     v[...] = m * v + (1 - m) * g
     s["square"][...] = (1 - m) * g + m * v if h["nesterov"] else v
+    rows, columns = p.shape
     x = s["square"] / np.sqrt(np.sum(s["square"] ** 2))
+    if rows > columns:
+        x = x.T
     for _ in range(5):
         gram = x @ x.T
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    rows, columns = p.shape
     longer = (max(1, rows / columns) ** 0.5 if h["scaling"] == "original"
               else 0.2 * max(rows, columns) ** 0.5)
     p *= 1 - h["lr"] * h["weight_decay"]
-    p -= h["lr"] * longer * x
+    p -= h["lr"] * longer * (x.T if rows > columns else x)
 
 
 def trusted(p: Array, r: Array, coefficient: float, eps: float) -> Array:
