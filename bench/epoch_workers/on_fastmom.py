@@ -1,0 +1,51 @@
+"""fastmom's `Sequential.fit`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import fastmom as fm
+from bench.epoch_workers.task import Run, Task, blas_limits, blas_threads
+
+VERSIONS = f"fastmom {fm.__version__}, numpy {np.__version__}"
+NOTE = ""
+
+
+def images(x: Any) -> Any:
+    """What the model takes."""
+    return x.reshape(-1, 28, 28)
+
+
+def model(task: Task) -> Any:
+    setting = task.setting
+    layers: list[Any] = [fm.nn.Flatten(input_shape=(28, 28))]
+    for units in setting.hidden:
+        layers.append(fm.nn.Dense(units, activation="relu"))
+        if setting.dropout:
+            layers.append(fm.nn.Dropout(setting.dropout))
+    made = fm.nn.Sequential([*layers, fm.nn.Dense(10, activation="softmax")], seed=setting.seed)
+    made.compile(fm.SGD(lr=setting.lr, momentum=setting.momentum, nesterov=True,
+                        decay=setting.decay), metrics=["accuracy"])
+    return made
+
+
+class Fit:
+    def __init__(self, task: Task, threads: int | None) -> None:
+        self.task, self.threads = task, threads
+        self.model = model(task)
+
+    def epoch(self) -> dict[str, Any]:
+        task = self.task
+        with blas_threads(self.threads):
+            history = self.model.fit(images(task.x), task.y, batch_size=task.setting.batch,
+                                     epochs=1, shuffle=True)
+        return {"loss": float(history.history["loss"][-1])}
+
+    def accuracy(self) -> float:
+        return float(self.model.evaluate(images(self.task.x_test), self.task.y_test)["accuracy"])
+
+
+def variants(task: Task) -> dict[str, Run]:
+    return {name: Fit(task, threads) for name, threads in blas_limits().items()}

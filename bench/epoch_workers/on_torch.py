@@ -1,0 +1,82 @@
+"""PyTorch in the best loop written by hand: no DataLoader, figures taken once per epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from bench.epoch_workers.task import Run, Task, plural, thread_counts
+
+VERSIONS = f"torch {torch.__version__}"
+NOTE = "loop by hand, subnormals flushed"
+
+
+def network(task: Task) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for inputs, outputs in task.widths[:-1]:
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+        if task.setting.dropout:
+            layers.append(nn.Dropout(task.setting.dropout))
+    layers.append(nn.Linear(*task.widths[-1]))
+    for layer in layers:        # start like the others, so that the losses compare
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    return nn.Sequential(*layers)
+
+
+class Loop:
+    """One optimizer implementation, eager or compiled, on some threads."""
+
+    def __init__(self, task: Task, threads: int, form: str) -> None:
+        self.task, self.threads = task, threads
+        setting = task.setting
+        torch.manual_seed(setting.seed)
+        self.x, self.y = torch.from_numpy(task.x), torch.from_numpy(task.y).long()
+        self.model = network(task)
+        implementation = {"foreach" if form == "foreach" else "fused": True}
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=setting.lr,
+                                         momentum=setting.momentum, nesterov=True, **implementation)
+        self.loss: Any = self.forward
+        if form == "compiled":
+            self.loss = torch.compile(self.forward, dynamic=False)
+        self.logits = torch.empty(len(self.y), 10)
+        self.step = 0
+
+    def forward(self, x: Any, y: Any) -> tuple[Any, Any]:
+        logits = self.model(x)
+        return logits, functional.cross_entropy(logits, y)
+
+    def epoch(self) -> dict[str, Any]:
+        torch.set_num_threads(self.threads)
+        setting, optimizer = self.task.setting, self.optimizer
+        group = optimizer.param_groups[0]
+        self.model.train()
+        order = torch.randperm(len(self.y))
+        labels = self.y[order]
+        parts = (part.split(setting.batch) for part in (order, labels, self.logits))
+        for chosen, y, seen in zip(*parts, strict=True):
+            group["lr"] = setting.lr / (1 + setting.decay * self.step)
+            optimizer.zero_grad(set_to_none=True)
+            logits, loss = self.loss(self.x.index_select(0, chosen), y)
+            loss.backward()
+            optimizer.step()
+            seen.copy_(logits.detach())
+            self.step += 1
+        return {"loss": functional.cross_entropy(self.logits, labels).item(),
+                "train_accuracy": (self.logits.argmax(1) == labels).float().mean().item()}
+
+    def accuracy(self) -> float:
+        x, y = torch.from_numpy(self.task.x_test), torch.from_numpy(self.task.y_test)
+        self.model.eval()
+        with torch.no_grad():
+            return float((self.model(x).argmax(1) == y).float().mean())
+
+
+def variants(task: Task) -> dict[str, Run]:
+    torch.set_flush_denormal(True)
+    return {f"{form}, {plural(threads)}": Loop(task, threads, form)
+            for form in ("fused", "foreach", "compiled") for threads in thread_counts()}

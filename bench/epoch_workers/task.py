@@ -1,0 +1,103 @@
+"""What every worker is given: the data, the network, and how to train it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+PIXELS = 784
+
+
+class Setting(NamedTuple):
+    """The network and its training; arrives as JSON."""
+
+    data: str                   # a directory of x_train, y_train, x_test, y_test: plain bytes
+    hidden: list[int]
+    dropout: float              # after each hidden layer; 0 for none
+    batch: int
+    lr: float
+    momentum: float             # Nesterov's
+    decay: float                # lr / (1 + decay * step)
+    seed: int
+
+
+class Task:
+    """A setting and its data."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+
+    def labels(self, part: str) -> Any:
+        return np.fromfile(Path(self.setting.data, f"y_{part}"), np.uint8)
+
+    def pixels(self, part: str) -> Any:
+        raw = np.fromfile(Path(self.setting.data, f"x_{part}"), np.uint8)
+        return np.multiply(raw, np.float32(1 / 255), dtype=np.float32).reshape(-1, PIXELS)
+
+    @cached_property
+    def x(self) -> Any:
+        """Float32 from 0 to 1, a row per image."""
+        return self.pixels("train")
+
+    @cached_property
+    def x_test(self) -> Any:
+        return self.pixels("test")
+
+    @cached_property
+    def y(self) -> Any:
+        return self.labels("train")
+
+    @cached_property
+    def y_test(self) -> Any:
+        return self.labels("test")
+
+    @property
+    def widths(self) -> list[tuple[int, int]]:
+        """Inputs and outputs of each dense layer."""
+        sizes = [PIXELS, *self.setting.hidden, 10]
+        return list(pairwise(sizes))
+
+
+class Run(Protocol):
+    """One candidate: a model that trains on."""
+
+    def epoch(self) -> dict[str, Any]:
+        """Train for an epoch, and return its figures: ``loss``, the mean over the epoch."""
+
+    def accuracy(self) -> float | None:
+        """Of the test images."""
+
+
+def thread_counts() -> list[int]:
+    """One thread, and two where there are as many cores."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:      # not Linux
+        cores = os.cpu_count() or 1
+    return [1, 2][:cores]
+
+
+def plural(threads: int, what: str = "thread") -> str:
+    return f"{threads} {what}{'s' if threads > 1 else ''}"
+
+
+def blas_limits() -> dict[str, Any]:
+    """Numbers of BLAS threads to try: None, what there is, where threadpoolctl is missing."""
+    try:
+        import threadpoolctl  # noqa: F401
+    except ImportError:
+        return {"BLAS threads as they are": None}
+    return {plural(n, "BLAS thread"): n for n in thread_counts()}
+
+
+def blas_threads(limit: int | None) -> Any:
+    if limit is None:
+        return nullcontext()
+    from threadpoolctl import threadpool_limits
+    return threadpool_limits(limit, user_api="blas")
