@@ -54,7 +54,7 @@ class Build(build_ext):
             module = extension.name.rpartition(".")[2]
             isa = module.rpartition("_")[2]
             extension.extra_compile_args = FLAGS[kind] + ISA.get(isa, {}).get(kind, [])
-            if module in ("sweep", "system"):
+            if module in ("team", "system"):
                 extension.extra_compile_args += compile_openmp
                 extension.extra_link_args = link_openmp
         self.parallel = self.parallel or os.cpu_count()

@@ -57,35 +57,43 @@ typedef double fm_vector64 __attribute__((vector_size(FM_BYTES), aligned(8), may
 FM_COMBINE(fm_combine32, float, fm_vector32)
 FM_COMBINE(fm_combine64, double, fm_vector64)
 
-/* The nonzeros of one row: values and places. Writes up to 16 entries past the last. */
+/* The nonzeros of a row, times a scale, and their places. Writes up to 16 entries past the last. */
+#define FM_NONZEROS_REST(to) /* no branch to mispredict */                                          \
+    for (; i < n; c += x[i] != 0, i++) v[c] = scale * (to)x[i], k[c] = (int)i;                      \
+    return c;
+#define FM_NONZEROS(name, from, to)                                                                 \
+    static inline ptrdiff_t name(const from *x, ptrdiff_t n, to scale, to *v, int *k) {             \
+        ptrdiff_t c = 0, i = 0;                                                                     \
+        FM_NONZEROS_REST(to)                                                                        \
+    }
 #ifdef __AVX512F__
 #include <immintrin.h>
-static inline ptrdiff_t fm_nonzeros32(const float *x, ptrdiff_t n, float *v, int *k) {
-    ptrdiff_t c = 0, i = 0;
-    __m512i place = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    for (; i + 16 <= n; i += 16) {
-        __m512 a = _mm512_loadu_ps(x + i);
-        __mmask16 m = _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_NEQ_UQ);
-        _mm512_storeu_ps(v + c, _mm512_maskz_compress_ps(m, a));
-        _mm512_storeu_si512(k + c, _mm512_maskz_compress_epi32(m, place));
-        place = _mm512_add_epi32(place, _mm512_set1_epi32(16));
-        c += __builtin_popcount(m);
+#define FM_NONZEROS_16(name, from, read)                                                            \
+    static inline ptrdiff_t name(const from *x, ptrdiff_t n, float scale, float *v, int *k) {       \
+        ptrdiff_t c = 0, i = 0;                                                                     \
+        __m512i place = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);    \
+        for (; i + 16 <= n; i += 16) {                                                              \
+            __m512 a = read;                                                                        \
+            __mmask16 m = _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_NEQ_UQ);                  \
+            a = _mm512_mul_ps(a, _mm512_set1_ps(scale));                                            \
+            _mm512_storeu_ps(v + c, _mm512_maskz_compress_ps(m, a));                                \
+            _mm512_storeu_si512(k + c, _mm512_maskz_compress_epi32(m, place));                      \
+            place = _mm512_add_epi32(place, _mm512_set1_epi32(16));                                 \
+            c += __builtin_popcount(m);                                                             \
+        }                                                                                           \
+        FM_NONZEROS_REST(float)                                                                     \
     }
-    for (; i < n; c += x[i] != 0, i++) v[c] = x[i], k[c] = (int)i;
-    return c;
-}
+FM_NONZEROS_16(fm_nonzeros_32_32, float, _mm512_loadu_ps(x + i))
+FM_NONZEROS_16(fm_nonzeros_8_32, unsigned char,
+               _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(x + i)))))
 #else
-static inline ptrdiff_t fm_nonzeros32(const float *x, ptrdiff_t n, float *v, int *k) {
-    ptrdiff_t c = 0, i;
-    for (i = 0; i < n; c += x[i] != 0, i++) v[c] = x[i], k[c] = (int)i; /* no branch to mispredict */
-    return c;
-}
+FM_NONZEROS(fm_nonzeros_32_32, float, float)
+FM_NONZEROS(fm_nonzeros_8_32, unsigned char, float)
 #endif
-static inline ptrdiff_t fm_nonzeros64(const double *x, ptrdiff_t n, double *v, int *k) {
-    ptrdiff_t c = 0, i;
-    for (i = 0; i < n; c += x[i] != 0, i++) v[c] = x[i], k[c] = (int)i;
-    return c;
-}
+FM_NONZEROS(fm_nonzeros_64_32, double, float)
+FM_NONZEROS(fm_nonzeros_8_64, unsigned char, double)
+FM_NONZEROS(fm_nonzeros_32_64, float, double)
+FM_NONZEROS(fm_nonzeros_64_64, double, double)
 
 /* e^x for x <= 0: 2^n e^r with |r| <= ln 2 / 2 and Taylor's polynomial of degree 7, whose remainder of
    5e-9 is below half an ulp; e^-87 for what is below. Within 1 ulp; the same bits in every build. */

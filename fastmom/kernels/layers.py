@@ -14,5 +14,5 @@ def use(build: str) -> None:
 
 
 NAMES = ("Nonzeros", "activation_gradient", "bias_activation", "count_hits", "dropout",
-         "dropout_gradient", "gather", "gelu", "random_words", "softmax_cross_entropy")
+         "dropout_gradient", "gather", "gelu", "is_sparse", "random_words", "softmax_cross_entropy")
 use(isa.in_use())

@@ -1,6 +1,7 @@
 """The plan of one step, as plain C: all that the threads see."""
 
 from fastmom.kernels.rules cimport MAX_ARRAYS, MAX_COEFFICIENTS, Table
+from fastmom.kernels.team cimport Pace
 
 cdef enum:
     CHUNK = 4096            # elements: one chunk's arrays fit in the first-level cache
@@ -32,11 +33,6 @@ cdef struct Chunk:
 cdef struct Row:            # a rule with its coefficients
     int rule
     double c[MAX_COEFFICIENTS]
-
-cdef struct Pace:           # how teams have fared, to leave them where they do not pay
-    double serial           # seconds per element on one thread, the least seen
-    int wait                # sweeps to take serially before the next try
-    int penalty             # how long to wait after the next failure
 
 cdef struct Plan:
     Tensor* tensors

@@ -1,4 +1,4 @@
-"""The only parallel region: one pass over the chunks of all tensors.
+"""A step's passes over the chunks of all tensors, each spread over the threads.
 
 Design. Every tensor is cut into chunks of fixed size, counted from its first element, so that the
 role of an element (vector body or remainder, which partial sum) never depends on the number of
@@ -8,21 +8,18 @@ the elements, which the hardware's prefetchers follow.
 
 cimport cython
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from cython.parallel cimport prange
 from libc.math cimport sqrt
 
 from fastmom.kernels.rules cimport (MAX_ARRAYS, SCALE, TRUST, TRUST_COEFFICIENT, TRUST_EPS, Rule,
                                     Table)
-from fastmom.kernels.system cimport fm_float_mode, fm_flush_begin, fm_flush_end, team_size
+from fastmom.kernels.system cimport fm_float_mode, fm_flush_begin, fm_flush_end
+from fastmom.kernels.team cimport spread
 
 cdef enum:
     RUN = 64                # chunks taken in ascending order, also when the sweep goes backward
     PIECE = 1024            # elements of gradients limited at a time
     SGD = 0                 # place of the rule sgd, whose formula a running average has
     SERIAL_BELOW = 32768    # elements: below this, waking a team costs more than it saves
-
-cdef extern from "platform.h" nogil:
-    double omp_get_wtime()
 
 cdef double[2] ONES = [1, 1]
 
@@ -55,57 +52,24 @@ cdef void cut(Plan* plan) noexcept:
     plan.n_elements = start
 
 
+cdef struct Sweep:
+    const Plan* plan
+    Stage stage
+
+
 cdef int sweep(Plan* plan, Stage stage, Py_ssize_t work, int parts) except -1:
     """Pass over all chunks with `parts` threads (0: as many as pay for `work` elements).
 
     Every sweep runs against the direction of the one before: what that touched last, and the cache
     still holds, comes first.
     """
-    cdef Pace* pace = &plan.pace[<int>stage]
-    cdef bint free = parts == 0
-    cdef double start
-    cdef int part
+    cdef Sweep what = Sweep(plan, stage)
     plan.backward = not plan.backward
-    if free:
-        parts = 1 if work < SERIAL_BELOW else team_size()
-    if parts == 1 and work < SERIAL_BELOW:      # shorter than handing over the GIL
-        share(plan, stage, 0, 1)
-        return 0
-    with nogil:
-        if free and parts > 1 and not worth_a_team(pace):
-            parts = 1
-        start = omp_get_wtime()
-        if parts == 1:
-            share(plan, stage, 0, 1)
-        else:
-            for part in prange(parts, num_threads=parts, schedule="static"):
-                share(plan, stage, part, parts)
-        note_pace(pace, (omp_get_wtime() - start) / work, parts)
-    return 0
+    return spread(take_share, &what, &plan.pace[<int>stage], work, SERIAL_BELOW, parts)
 
 
-# A team waits for its last thread. Where another program, or another library's spinning threads,
-# keep a core busy, that takes a time slice of the operating system, a hundred times a small step.
-# So the engine compares: after a team that was slower than one thread it goes on serially, twice as
-# long after each failure. Results do not depend on it.
-
-cdef bint worth_a_team(Pace* pace) noexcept nogil:
-    if pace.serial == 0:                        # unknown as yet
-        return False
-    if pace.wait > 0:
-        pace.wait -= 1
-        return False
-    return True
-
-
-cdef void note_pace(Pace* pace, double seconds, int parts) noexcept nogil:
-    if parts == 1:
-        pace.serial = seconds if pace.serial == 0 else min(pace.serial, seconds)
-    elif seconds > pace.serial:
-        pace.penalty = min(max(2 * pace.penalty, 4), 1024)
-        pace.wait = pace.penalty
-    else:
-        pace.penalty = pace.penalty // 2
+cdef void take_share(const void* what, int part, int parts) noexcept nogil:
+    share((<const Sweep*>what).plan, (<const Sweep*>what).stage, part, parts)
 
 
 cdef void share(const Plan* plan, Stage stage, int part, int parts) noexcept nogil:

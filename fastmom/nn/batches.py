@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastmom.kernels import layers as kernels
 from fastmom.types import Array
+
+if TYPE_CHECKING:
+    from fastmom.nn.dense import Dense
 
 EVALUATION_BATCH = 1000     # samples at a time where no gradient is needed
 GATHERED = (np.uint8, np.float32, np.float64)       # dtypes that a batch is gathered from as it is
@@ -47,11 +50,15 @@ class Samples:
         Of the batches of `x`, which are ``scale * x + offset`` for a `scaling` (scale, offset).
     y, weights : ndarray or None
         Targets and weights of the samples, batched as they are.
+    layer : Dense, optional
+        Whose ``nonzeros`` take the batches of ``scale * x``, and are yielded in their place.
     """
 
     def __init__(self, x: Any, size: int, dtype: np.dtype[Any], scaling: tuple[float, float],
-                 y: Any = None, weights: Array | None = None) -> None:
+                 y: Any = None, weights: Array | None = None,
+                 layer: Dense | None = None) -> None:
         self.x, self.size, self.scale, self.offset = x, size, *scaling
+        self.layer = layer
         self.y, self.weights = y, weights
         self._order: NDArray[np.int64] = np.arange(len(x))
         self._shuffled = [None if a is None else np.empty_like(a) for a in (y, weights)]
@@ -61,14 +68,14 @@ class Samples:
         """Batches in a pass; the last one holds what is left."""
         return -(-len(self.x) // self.size)
 
-    def __iter__(self) -> Iterator[tuple[int, Array, Any, Any]]:
+    def __iter__(self) -> Iterator[tuple[int, Any, Any, Any]]:
         """Yield the place of a batch's first sample, its inputs, targets and weights, in order.
 
         Each batch of inputs overwrites the one before.
         """
         return self._batches(self._order, self.y, self.weights)
 
-    def shuffled(self, rng: np.random.Generator) -> Iterator[tuple[int, Array, Any, Any]]:
+    def shuffled(self, rng: np.random.Generator) -> Iterator[tuple[int, Any, Any, Any]]:
         """The same in a new random order."""
         order = rng.permutation(len(self.x))
         for a, b in zip((self.y, self.weights), self._shuffled, strict=True):
@@ -77,12 +84,16 @@ class Samples:
         return self._batches(order, *self._shuffled)
 
     def _batches(self, order: NDArray[np.int64], y: Any,
-                 weights: Any) -> Iterator[tuple[int, Array, Any, Any]]:
-        size, gather = self.size, kernels.gather
+                 weights: Any) -> Iterator[tuple[int, Any, Any, Any]]:
+        size = self.size
         for i in range(0, len(order), size):
             stop = min(i + size, len(order))
-            x = self._buffer[:stop - i]
-            gather(self.x, order[i:stop], x, self.scale, self.offset)
+            if self.layer is not None:
+                x: Any = self.layer.nonzeros    # other ones after a larger batch
+                x.load(self.x, order[i:stop], self.scale)
+            else:
+                x = self._buffer[:stop - i]
+                kernels.gather(self.x, order[i:stop], x, self.scale, self.offset)
             yield (i, x, None if y is None else y[i:stop],
                    None if weights is None else weights[i:stop])
 

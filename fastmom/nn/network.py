@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import dropwhile
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastmom.kernels import layers as kernels
 from fastmom.nn.batches import EVALUATION_BATCH, Samples, check_input
-from fastmom.nn.layers import Layer, Rescaling, Shape
+from fastmom.nn.dense import Dense
+from fastmom.nn.layers import Flatten, Layer, Rescaling, Shape
 from fastmom.optim.schedule_base import integer
 from fastmom.types import Array
 
@@ -204,10 +207,21 @@ class Network:
                 needs_dx = needs_dx or bool(layer.params)
             self._allocate_loss(batch)
             self._batch = batch
-        first, scaling, self._path = self.layers[0], (1.0, 0.0), self.layers
-        if isinstance(first, Rescaling):        # the samples are scaled as they are gathered
-            scaling, self._path = (first.scale, first.offset), self.layers[1:]
-        return Samples(x, batch, self.dtype, scaling, *columns)
+        return self._take(x, batch, *columns)
+
+    def _take(self, x: Array, batch: int, y: Any = None, weights: Any = None) -> Samples:
+        """The samples as what the first layers would make of them, and the path from there."""
+        path, scaling, sparse = [*self.layers], (1.0, 0.0), None
+        if isinstance(path[0], Rescaling):
+            scaling = path[0].scale, path[0].offset
+            path = path[1:]
+        rest = list(dropwhile(lambda layer: isinstance(layer, Flatten), path))
+        first = rest[0] if rest else None
+        if (isinstance(first, Dense) and first.nonzeros is not None and scaling[1] == 0
+                and kernels.is_sparse(x)):
+            path, sparse = rest, first
+        self._path: list[Layer] = path
+        return Samples(x, batch, self.dtype, scaling, y, weights, sparse)
 
     def _allocate_loss(self, batch: int) -> None:
         """Where there is a loss, it has buffers too."""
