@@ -95,6 +95,15 @@ FM_NONZEROS(fm_nonzeros_8_64, unsigned char, double)
 FM_NONZEROS(fm_nonzeros_32_64, float, double)
 FM_NONZEROS(fm_nonzeros_64_64, double, double)
 
+/* Into the cache, if the compiler knows how. */
+static inline void fm_prefetch(const char *p) {
+#if defined(__GNUC__) || defined(__clang__)
+    __builtin_prefetch(p, 0, 3);
+#else
+    (void)p;
+#endif
+}
+
 /* e^x for x <= 0: 2^n e^r with |r| <= ln 2 / 2 and Taylor's polynomial of degree 7, whose remainder of
    5e-9 is below half an ulp; e^-87 for what is below. Within 1 ulp; the same bits in every build. */
 static inline float fm_exp32(float x) {

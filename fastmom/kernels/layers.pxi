@@ -63,6 +63,16 @@ cdef inline char* at(object array):
     return PyArray_BYTES(<RawArray*>array)
 
 
+cdef const long long* order_of(object order, Py_ssize_t limit) except? NULL:
+    """The numbers of rows, all of them below this limit."""
+    cdef Py_ssize_t rows = rows_of(order), r
+    cdef const long long* o = <const long long*>data(order, cnp.NPY_INT64, rows)
+    for r in range(rows):
+        if not 0 <= o[r] < limit:
+            raise IndexError(f"row {o[r]} of {limit}")
+    return o
+
+
 include "products.pxi"
 include "activations.pxi"
 
@@ -97,14 +107,11 @@ cdef int gather_kind(object source, const long long* order, Py_ssize_t rows, Py_
 
 def gather(source, order, out, double scale=1, double offset=0) -> None:
     """out[r] = scale source[order[r]] + offset, for uint8, float32 and float64 sources."""
-    cdef Py_ssize_t rows = rows_of(order), limit = rows_of(source), r
+    cdef Py_ssize_t rows = rows_of(order), limit = rows_of(source)
     cdef Py_ssize_t n = size_of(<RawArray*>source) // limit if limit else 0
-    cdef const long long* o = <const long long*>data(order, cnp.NPY_INT64, rows)
+    cdef const long long* o = order_of(order, limit)
     cdef int kind = kind_of(out)
     cdef char* to = data(out, kind, rows * n)
-    for r in range(rows):
-        if not 0 <= o[r] < limit:
-            raise IndexError(f"row {o[r]} of {limit}")
     if kind == cnp.NPY_FLOAT:
         gather_kind(source, o, rows, n, scale, offset, <float*>to)
     else:

@@ -20,6 +20,7 @@ cdef extern from "layers.h" nogil:
                       Py_ssize_t)
     void fm_combine64(double*, const double*, Py_ssize_t, const double*, const int*, Py_ssize_t,
                       Py_ssize_t)
+    void fm_prefetch(const char*)
     Py_ssize_t fm_nonzeros_8_32(const unsigned char*, Py_ssize_t, float, float*, int*)
     Py_ssize_t fm_nonzeros_32_32(const float*, Py_ssize_t, float, float*, int*)
     Py_ssize_t fm_nonzeros_64_32(const double*, Py_ssize_t, float, float*, int*)
@@ -32,6 +33,8 @@ cdef struct Work:               # of one batch; what the threads see
     const char* source          # samples of n numbers, of this kind
     int kind
     const long long* order      # which of them are the batch's rows, or NULL: the first ones
+    const long long* ahead      # the coming batch's
+    Py_ssize_t n_ahead
     double scale
     Py_ssize_t rows, n, width   # x is rows by n, the weights n by width
     Py_ssize_t slices, columns  # how x is cut, and columns of a slice but for the last
@@ -121,9 +124,20 @@ cdef void slice_product(const Work* work, Py_ssize_t s, real* values, real* valu
                   work.places_by_column + room, work.starts_by_column + s * (work.columns + 2))
 
 
+cdef void fetch(const Work* work, Py_ssize_t s) noexcept nogil:
+    """Ask for this slice of the coming batch: its samples lie anywhere in memory."""
+    cdef Py_ssize_t bytes = (1 if work.kind == cnp.NPY_UINT8 else
+                             4 if work.kind == cnp.NPY_FLOAT else 8)
+    cdef Py_ssize_t first = s * work.columns, size = min(work.columns, work.n - first) * bytes, r, i
+    for r in range(work.n_ahead):
+        for i in range(0, size, 64):
+            fm_prefetch(work.source + (work.ahead[r] * work.n + first) * bytes + i)
+
+
 cdef void slice_gradient(const Work* work, Py_ssize_t s, const real* values, const real* dy,
                          real* out) noexcept nogil:
     cdef Py_ssize_t first = s * work.columns, room = s * (work.rows * work.columns + SPARE)
+    fetch(work, s)
     multiply(values + room, work.places_by_column + room,
              work.starts_by_column + s * (work.columns + 2), min(work.columns, work.n - first), dy,
              work.width, out + first * work.width)
@@ -217,7 +231,7 @@ cdef class Nonzeros:
     cdef Work work
     cdef Py_ssize_t most
     cdef int kind
-    cdef object buffers, x, order
+    cdef object buffers, memory
     cdef Pace pace[2]
 
     def __init__(self, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t width, dtype):
@@ -244,25 +258,28 @@ cdef class Nonzeros:
         """Rows of the batch."""
         return self.work.rows
 
-    def load(self, x, order=None, double scale=1) -> None:
+    def load(self, x, order=None, double scale=1, ahead=None) -> None:
         """Take ``scale * x``, or its rows of this order (int64), as the batch.
 
-        `x` (uint8, float32 or float64) has to stay as it is until the products are done.
+        `x` (uint8, float32 or float64) has to stay as it is until the products are done. `ahead`
+        has the rows of the batch after this one, if there is one.
         """
-        cdef Py_ssize_t limit = rows_of(x), rows = limit if order is None else rows_of(order), r
+        cdef Py_ssize_t limit = rows_of(x), rows = limit if order is None else rows_of(order)
         cdef int kind = kind_of_source(x)
         cdef const char* source = data(x, kind, limit * self.work.n)
-        cdef const long long* o = NULL
+        cdef const long long* now = NULL
+        cdef const long long* then = NULL
         if order is not None:
-            o = <const long long*>data(order, cnp.NPY_INT64, rows)
-            for r in range(rows):
-                if not 0 <= o[r] < limit:
-                    raise IndexError(f"row {o[r]} of {limit}")
+            now = order_of(order, limit)
+        if ahead is not None:
+            then = order_of(ahead, limit)
         if rows > self.most:
             raise ValueError(f"{rows} rows where there is room for {self.most}")
-        self.x, self.order = x, order
-        self.work.source, self.work.kind, self.work.order = source, kind, o
+        self.memory = x, order, ahead
+        self.work.source, self.work.kind, self.work.order, self.work.ahead = source, kind, now, then
+        self.work.n_ahead = 0 if ahead is None else rows_of(ahead)
         self.work.scale, self.work.rows = scale, rows
+        self.work.values_by_column = NULL
 
     def product(self, w, out, bint training) -> None:
         """out = x @ w; in training the gradient comes after."""
@@ -279,7 +296,7 @@ cdef class Nonzeros:
     def gradient(self, dy, out) -> None:
         """out = x.T @ dy, after a product in training."""
         if self.work.values_by_column == NULL:
-            raise ValueError("the latest product was not in training")
+            raise ValueError("a kernel needs a product in training before the gradient")
         self.work.base = data(dy, self.kind, self.work.rows * self.work.width)
         self.work.out = data(out, self.kind, self.work.n * self.work.width)
         spread(gradient_share, &self.work, &self.pace[1],

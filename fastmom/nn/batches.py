@@ -90,7 +90,7 @@ class Samples:
             stop = min(i + size, len(order))
             if self.layer is not None:
                 x: Any = self.layer.nonzeros    # other ones after a larger batch
-                x.load(self.x, order[i:stop], self.scale)
+                x.load(self.x, order[i:stop], self.scale, order[stop:stop + size])
             else:
                 x = self._buffer[:stop - i]
                 kernels.gather(self.x, order[i:stop], x, self.scale, self.offset)
