@@ -11,9 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 import fastmom
 from fastmom import data, nn
 from fastmom.files import replacing
@@ -141,9 +138,9 @@ def train_command(args: argparse.Namespace) -> int:
         print(f"{optimizer!r}, batch {args.batch_size}, {sum(p.size for p in model.params):,} "
               f"parameters, {threads} thread{'s' if threads > 1 else ''}", flush=True)
         try:
-            model.fit(scale(dataset.x_train), dataset.y_train, batch_size=args.batch_size,
-                      epochs=args.epochs, callbacks=[record, nn.Progress()],
-                      validation_data=(scale(dataset.x_test), dataset.y_test))
+            model.fit(dataset.x_train, dataset.y_train, batch_size=args.batch_size,
+                      epochs=args.epochs, callbacks=[record], validation_data=(
+                          dataset.x_test, dataset.y_test))
         except KeyboardInterrupt:
             print(f"interrupted after {len(record.epochs)} of {args.epochs} epochs")
             status = INTERRUPTED
@@ -174,16 +171,10 @@ def make_optimizer(args: argparse.Namespace) -> Optimizer:
 
 
 def make_model(args: argparse.Namespace, image_shape: tuple[int, ...]) -> nn.Sequential:
-    layers: list[nn.Layer] = [nn.Flatten(input_shape=image_shape)]
+    layers: list[nn.Layer] = [nn.Rescaling(1 / 255, input_shape=image_shape), nn.Flatten()]
     for units in args.hidden:
         layers += [nn.Dense(units, activation="relu"), nn.Dropout(args.dropout)]
     return nn.Sequential([*layers, nn.Dense(10, activation="softmax")], seed=args.seed)
-
-
-def scale(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Pixels as float32 from 0 to 1."""
-    scaled: NDArray[np.float32] = np.multiply(images, np.float32(1 / 255), dtype=np.float32)
-    return scaled
 
 
 def one_blas_thread() -> Any:
