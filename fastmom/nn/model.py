@@ -126,7 +126,11 @@ class Sequential(Network):
         new = self.input_shape is None
         super().build(input_shape)
         if new and self.optimizer is not None:
-            self.optimizer.bind(self.params)
+            try:
+                self.optimizer.bind(self.params)
+            except BaseException:       # else it would go on with the parameters of another model
+                self.input_shape = None
+                raise
 
     build.__doc__ = Network.build.__doc__
 
@@ -246,6 +250,7 @@ class Sequential(Network):
                        class_weight: dict[int, float] | None = None, *,
                        return_dict: bool = False) -> Any:
         """One step on one batch; returns its loss and metrics before the step, as `evaluate`."""
+        _check_return_dict(return_dict)
         data = self._check_data(x, y, sample_weight, class_weight)
         for _, *batch in self._samples(data[0], len(data[0]), *data[1:]):
             figures = self._figures(self._train(*batch), len(data[0]))
@@ -271,8 +276,7 @@ class Sequential(Network):
             The loss, or a list of loss and metrics if there are any; or all by name.
         """
         Progress(verbose=verbose)       # checks it
-        if not isinstance(return_dict, bool):
-            raise TypeError(f"return_dict must be True or False, not {return_dict!r}")
+        _check_return_dict(return_dict)
         figures = self._evaluate(self._check_data(x, y, sample_weight))
         if verbose:
             print(figures_line(figures))
@@ -349,6 +353,11 @@ class Sequential(Network):
             return self._check_data(*given)
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation_data: {error}") from None
+
+
+def _check_return_dict(given: Any) -> None:
+    if not isinstance(given, bool):
+        raise TypeError(f"return_dict must be True or False, not {given!r}")
 
 
 def _as_keras(figures: Mapping[str, float]) -> Any:
