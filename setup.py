@@ -86,9 +86,9 @@ def modules():
         isa = source.stem.rpartition("_")[2]
         if isa in ISA and isa != "baseline" and not IS_X86:
             continue
-        yield Extension(f"fastmom.kernels.{source.stem}", [str(source)],
+        included = [str(f) for kind in ("pxi", "h") for f in KERNELS.glob(f"*.{kind}")]
+        yield Extension(f"fastmom.kernels.{source.stem}", [str(source)], depends=included,
                         include_dirs=[str(KERNELS), np.get_include()],
-                        depends=[str(f) for kind in ("pxi", "h") for f in KERNELS.glob(f"*.{kind}")],
                         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")])
 
 

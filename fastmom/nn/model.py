@@ -15,7 +15,7 @@ from fastmom.nn.network import Network
 from fastmom.optim import OPTIMIZERS, Optimizer
 from fastmom.optim.hyper import reject_unknown
 from fastmom.optim.schedule_base import integer, number
-from fastmom.types import Array
+from fastmom.types import Array, Numbers
 
 # The loss of a model that says none, by its last activation
 LOSS_OF = {"softmax": "sparse_categorical_crossentropy", "sigmoid": "binary_crossentropy"}
@@ -136,7 +136,7 @@ class Sequential(Network):
 
     # Training -------------------------------------------------------------------------------------
 
-    def fit(self, x: Array, y: Any, *, batch_size: int = 32, epochs: int = 1,
+    def fit(self, x: Numbers, y: Any, *, batch_size: int = 32, epochs: int = 1,
             verbose: int | str = "auto", callbacks: Sequence[Callback] | None = None,
             validation_split: float = 0.0, validation_data: Sequence[Any] | None = None,
             shuffle: bool = True, class_weight: dict[int, float] | None = None,
@@ -246,7 +246,7 @@ class Sequential(Network):
         loss = self.loss.forward(outputs, y, weights, training)
         return [loss, *(metric(outputs, y) for metric in self._metrics.values())]
 
-    def train_on_batch(self, x: Array, y: Any, sample_weight: Any = None,
+    def train_on_batch(self, x: Numbers, y: Any, sample_weight: Any = None,
                        class_weight: dict[int, float] | None = None, *,
                        return_dict: bool = False) -> Any:
         """One step on one batch; returns its loss and metrics before the step, as `evaluate`."""
@@ -258,8 +258,8 @@ class Sequential(Network):
 
     # Evaluation -----------------------------------------------------------------------------------
 
-    def evaluate(self, x: Array, y: Any, *, sample_weight: Any = None, verbose: int | str = "auto",
-                 return_dict: bool = False) -> Any:
+    def evaluate(self, x: Numbers, y: Any, *, sample_weight: Any = None,
+                 verbose: int | str = "auto", return_dict: bool = False) -> Any:
         """Mean loss and metrics, without dropout.
 
         Parameters

@@ -10,7 +10,7 @@ import numpy as np
 from fastmom.nn.batches import EVALUATION_BATCH, Samples, check_input
 from fastmom.nn.layers import Layer, Rescaling, Shape
 from fastmom.optim.schedule_base import integer
-from fastmom.types import Array
+from fastmom.types import Array, Numbers
 
 
 class Network:
@@ -168,7 +168,7 @@ class Network:
 
     # Output ---------------------------------------------------------------------------------------
 
-    def predict(self, x: Array) -> Array:
+    def predict(self, x: Numbers) -> Array:
         """The model's output for each sample, a new array of shape (samples, *output_shape).
 
         Parameters
@@ -193,7 +193,7 @@ class Network:
             x = layer.forward(x, training)
         return x
 
-    def _samples(self, x: Array, batch: int, *columns: Any) -> Samples:
+    def _samples(self, x: Any, batch: int, *columns: Any) -> Samples:
         """Batches of these samples, for which the layers have buffers then."""
         batch = max(1, min(batch, len(x)))
         if batch > self._batch:
