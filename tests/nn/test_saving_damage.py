@@ -104,7 +104,9 @@ DAMAGE: list[tuple[str, Callable[[Path], Any], str]] = [
     ("huge units", layer(3, arguments={"units": 10 ** 10}), "weights, and it holds 67"),
     ("gigantic units", layer(3, arguments={"units": 10 ** 40}), "weights, and it holds 67"),
     ("a huge input", layer(0, input_shape=[2, 10 ** 11]), "weights, and it holds 67"),
-    ("a huge shape", extra(input_shape=[2, 10 ** 11]), "weights, and it holds 67"),
+    ("a huge shape", edited(lambda content: (
+        content["extra"].update(input_shape=[2, 10 ** 11]),
+        content["extra"]["layers"][0].update(input_shape=None))), "weights, and it holds 67"),
     ("another shape", extra(input_shape=[3, 2]), "the model is built for samples of shape (2, 3)"),
     ("a shape of nothing", extra(input_shape=[]), NO_MODEL),
     ("a negative shape", extra(input_shape=[-2, -3]), "input_shape must be an integer >= 1"),
