@@ -70,11 +70,16 @@ class Network:
         self._batch = 0
 
     def _build(self, layers: Sequence[Layer], shape: Shape) -> None:
-        for layer in layers:
-            if layer.input_shape not in (None, shape):
-                raise ValueError(f"layers[{len(self.layers)}] has input_shape {layer.input_shape}, "
-                                 f"but the layer before it gives {shape}")
-            shape = layer.output_shape = layer.build(shape, self.dtype, self._weights_rng)
+        before = self._weights_rng.bit_generator.state
+        try:
+            for layer in layers:
+                if layer.input_shape not in (None, shape):
+                    raise ValueError(f"layers[{len(self.layers)}] has input_shape "
+                                     f"{layer.input_shape}, but the layer before it gives {shape}")
+                shape = layer.output_shape = layer.build(shape, self.dtype, self._weights_rng)
+        except BaseException:       # what is built next has the weights it would have had
+            self._weights_rng.bit_generator.state = before
+            raise
 
     def build(self, input_shape: Sequence[int]) -> None:
         """Create the weights for samples of this shape, where the first layer does not say it.

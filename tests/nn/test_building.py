@@ -116,6 +116,26 @@ def test_a_wrong_layer_changes_nothing(make: Any, problem: Any, state: Any, laye
     model.fit(*problem(40))
 
 
+def test_what_could_not_be_built_leaves_no_trace(make: Any, problem: Any) -> None:
+    def fail(shape: Any, dtype: Any, rng: np.random.Generator) -> Any:
+        rng.random(100)
+        raise OSError("no such file")
+    model, unshaped, known = nn.Sequential(), later(), make(momentum=0.9)
+    model.add(nn.Flatten(input_shape=(4, 5)))
+    with pytest.raises(OSError, match="no such file"):
+        model.add(nn.Dense(3, kernel_initializer=fail))
+    for layer in (nn.Dense(8, activation="relu"), nn.Dropout(0.2),
+                  nn.Dense(3, activation="softmax")):
+        model.add(layer)
+    own, unshaped.layers[3].kernel_initializer = unshaped.layers[3].kernel_initializer, fail
+    with pytest.raises(OSError, match="no such file"):
+        unshaped.build((4, 5))
+    unshaped.layers[3].kernel_initializer = own
+    unshaped.build((4, 5))
+    assert same(model.weights, known.weights)
+    assert same(unshaped.weights, known.weights)
+
+
 # Weights ------------------------------------------------------------------------------------------
 
 def test_weights_are_parameters_and_averages_in_order(make: Any) -> None:

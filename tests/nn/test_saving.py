@@ -160,6 +160,21 @@ def test_without_optimizer(tmp_path: Any) -> None:
         other.fit(*samples(made()))
 
 
+def test_the_best_models_of_a_training(tmp_path: Any) -> None:
+    model = made(optimizer=fm.SGD(lr=0.5, momentum=0.9))
+    x, y = samples(model)
+    losses = model.fit(x, y, epochs=6, verbose=0, validation_data=(x, y), callbacks=[
+        nn.ModelCheckpoint(str(tmp_path / "{epoch}.npz"), monitor="val_loss",
+                           save_best_only=True)]).history["val_loss"]
+    files = [*tmp_path.iterdir()]
+    assert {int(file.stem) for file in files} == {
+        i + 1 for i, loss in enumerate(losses) if loss < min([*losses[:i], np.inf])}
+    for file in files:
+        best = nn.Sequential.load(file)
+        assert best.epoch == int(file.stem)
+        assert best.evaluate(x, y, verbose=0)[0] == losses[best.epoch - 1]
+
+
 def test_a_class_of_ones_own(tmp_path: Any) -> None:
     class Own(nn.Sequential):
         pass
