@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+Numbers: TypeAlias = NDArray[np.integer[Any] | np.floating[Any] | np.bool_]
 Params: TypeAlias = Sequence[Array] | Sequence[Mapping[str, Any]]
 Schedule: TypeAlias = Callable[[int], float]
 Row: TypeAlias = tuple[float, ...]      # rule number, then its coefficients

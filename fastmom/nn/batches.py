@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastmom.kernels import layers as kernels
+from fastmom.optim.schedule_base import number
 from fastmom.types import Array
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def class_weights(given: Any, y: Any, targets: str) -> NDArray[np.float64]:
             raise TypeError(f"class_weight must have integers as classes, not {label!r}")
         if label not in labels:
             raise ValueError(f"class_weight has class {label}, of which y has no sample")
-        weights[labels == label] = weight
+        weights[labels == label] = number(f"class_weight[{label}]", weight, 0)
     return weights
 
 

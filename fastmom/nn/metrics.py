@@ -19,7 +19,7 @@ Function: TypeAlias = Callable[[Array, Any], float]
 
 def sparse_categorical_accuracy(outputs: Array, y: Any) -> float:
     """Samples whose largest output is that of the label."""
-    return kernels.count_hits(outputs, y)
+    return float(kernels.count_hits(outputs, y))
 
 
 def categorical_accuracy(outputs: Array, y: Array) -> float:

@@ -7,8 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from numpy.typing import NDArray
-
 from fastmom.nn.batches import EVALUATION_BATCH, Samples, class_weights, sample_weights
 from fastmom.nn.callbacks import Callback, CallbackList, History, Progress, figures_line, validate
 from fastmom.nn.losses import Loss, get_loss
@@ -17,7 +15,7 @@ from fastmom.nn.network import Network
 from fastmom.optim import OPTIMIZERS, Optimizer
 from fastmom.optim.hyper import reject_unknown
 from fastmom.optim.schedule_base import integer, number
-from fastmom.types import Array
+from fastmom.types import Array, Numbers
 
 # The loss of a model that says none, by its last activation
 LOSS_OF = {"softmax": "sparse_categorical_crossentropy", "sigmoid": "binary_crossentropy"}
@@ -128,13 +126,17 @@ class Sequential(Network):
         new = self.input_shape is None
         super().build(input_shape)
         if new and self.optimizer is not None:
-            self.optimizer.bind(self.params)
+            try:
+                self.optimizer.bind(self.params)
+            except BaseException:       # else it would go on with the parameters of another model
+                self.input_shape = None
+                raise
 
     build.__doc__ = Network.build.__doc__
 
     # Training -------------------------------------------------------------------------------------
 
-    def fit(self, x: NDArray[Any], y: Any, *, batch_size: int = 32, epochs: int = 1,
+    def fit(self, x: Numbers, y: Any, *, batch_size: int = 32, epochs: int = 1,
             verbose: int | str = "auto", callbacks: Sequence[Callback] | None = None,
             validation_split: float = 0.0, validation_data: Sequence[Any] | None = None,
             shuffle: bool = True, class_weight: dict[int, float] | None = None,
@@ -244,10 +246,11 @@ class Sequential(Network):
         loss = self.loss.forward(outputs, y, weights, training)
         return [loss, *(metric(outputs, y) for metric in self._metrics.values())]
 
-    def train_on_batch(self, x: NDArray[Any], y: Any, sample_weight: Any = None,
+    def train_on_batch(self, x: Numbers, y: Any, sample_weight: Any = None,
                        class_weight: dict[int, float] | None = None, *,
                        return_dict: bool = False) -> Any:
         """One step on one batch; returns its loss and metrics before the step, as `evaluate`."""
+        _check_return_dict(return_dict)
         data = self._check_data(x, y, sample_weight, class_weight)
         for _, *batch in self._samples(data[0], len(data[0]), *data[1:]):
             figures = self._figures(self._train(*batch), len(data[0]))
@@ -255,7 +258,7 @@ class Sequential(Network):
 
     # Evaluation -----------------------------------------------------------------------------------
 
-    def evaluate(self, x: NDArray[Any], y: Any, *, sample_weight: Any = None,
+    def evaluate(self, x: Numbers, y: Any, *, sample_weight: Any = None,
                  verbose: int | str = "auto", return_dict: bool = False) -> Any:
         """Mean loss and metrics, without dropout.
 
@@ -273,8 +276,7 @@ class Sequential(Network):
             The loss, or a list of loss and metrics if there are any; or all by name.
         """
         Progress(verbose=verbose)       # checks it
-        if not isinstance(return_dict, bool):
-            raise TypeError(f"return_dict must be True or False, not {return_dict!r}")
+        _check_return_dict(return_dict)
         figures = self._evaluate(self._check_data(x, y, sample_weight))
         if verbose:
             print(figures_line(figures))
@@ -351,6 +353,11 @@ class Sequential(Network):
             return self._check_data(*given)
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation_data: {error}") from None
+
+
+def _check_return_dict(given: Any) -> None:
+    if not isinstance(given, bool):
+        raise TypeError(f"return_dict must be True or False, not {given!r}")
 
 
 def _as_keras(figures: Mapping[str, float]) -> Any:

@@ -7,14 +7,13 @@ from itertools import dropwhile
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastmom.kernels import layers as kernels
 from fastmom.nn.batches import EVALUATION_BATCH, Samples, check_input
 from fastmom.nn.dense import Dense
 from fastmom.nn.layers import Flatten, Layer, Rescaling, Shape
 from fastmom.optim.schedule_base import integer
-from fastmom.types import Array
+from fastmom.types import Array, Numbers
 
 
 class Network:
@@ -74,11 +73,16 @@ class Network:
         self._batch = 0
 
     def _build(self, layers: Sequence[Layer], shape: Shape) -> None:
-        for layer in layers:
-            if layer.input_shape not in (None, shape):
-                raise ValueError(f"layers[{len(self.layers)}] has input_shape {layer.input_shape}, "
-                                 f"but the layer before it gives {shape}")
-            shape = layer.output_shape = layer.build(shape, self.dtype, self._weights_rng)
+        before = self._weights_rng.bit_generator.state
+        try:
+            for layer in layers:
+                if layer.input_shape not in (None, shape):
+                    raise ValueError(f"layers[{len(self.layers)}] has input_shape "
+                                     f"{layer.input_shape}, but the layer before it gives {shape}")
+                shape = layer.output_shape = layer.build(shape, self.dtype, self._weights_rng)
+        except BaseException:       # what is built next has the weights it would have had
+            self._weights_rng.bit_generator.state = before
+            raise
 
     def build(self, input_shape: Sequence[int]) -> None:
         """Create the weights for samples of this shape, where the first layer does not say it.
@@ -172,7 +176,7 @@ class Network:
 
     # Output ---------------------------------------------------------------------------------------
 
-    def predict(self, x: NDArray[Any]) -> Array:
+    def predict(self, x: Numbers) -> Array:
         """The model's output for each sample, a new array of shape (samples, *output_shape).
 
         Parameters
@@ -197,7 +201,7 @@ class Network:
             x = layer.forward(x, training)
         return x
 
-    def _samples(self, x: Array, batch: int, *columns: Any) -> Samples:
+    def _samples(self, x: Any, batch: int, *columns: Any) -> Samples:
         """Batches of these samples, for which the layers have buffers then."""
         batch = max(1, min(batch, len(x)))
         if batch > self._batch:

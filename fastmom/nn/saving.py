@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastmom import checkpoint
 from fastmom.checkpoint import CheckpointError
+from fastmom.nn.activations import ACTIVATIONS, LeakyReLU
 from fastmom.nn.activations import Activation as Function
-from fastmom.nn.activations import LeakyReLU
 from fastmom.nn.dense import Dense
-from fastmom.nn.initializers import INITIALIZERS, Constant
+from fastmom.nn.initializers import INITIALIZERS, Checked, Constant
 from fastmom.nn.layers import Activation, Dropout, Flatten, Layer, Rescaling
 from fastmom.nn.losses import LOSSES, Loss
 from fastmom.nn.normalization import BatchNorm
@@ -41,9 +42,11 @@ def save(model: Sequential, path: str | os.PathLike[str]) -> None:
 
     Raises
     ------
+    RuntimeError
+        If the model has no weights yet.
     TypeError, ValueError
-        If the model has no weights yet, or something a file cannot hold: layers, optimizers or
-        metrics that are not the library's own.
+        If it has something a file cannot hold: layers, activations, losses, optimizers or metrics
+        that are not the library's own, or a hyper-parameter that is a function but no Schedule.
     OSError
         If the file cannot be written; an older one of the same name is whole.
 
@@ -63,7 +66,8 @@ def save(model: Sequential, path: str | os.PathLike[str]) -> None:
     extra = {
         "layers": [_described(i, layer) for i, layer in enumerate(model.layers)],
         "input_shape": list(model.input_shape or ()), "dtype": str(model.dtype),
-        "seed": model.seed, "steps": [getattr(layer, "step", 0) for layer in model.layers],
+        "seed": model.seed,
+        "dropout": [[layer.key, layer.step] for layer in _dropouts(model.layers)],
         "compiled": None if model.optimizer is None else _compiled(model, model.optimizer)}
     checkpoint.save(path, params=weights, optimizer=model.optimizer, rng=model._order,
                     epoch=model.epoch, extra=extra)
@@ -84,22 +88,46 @@ def load(cls: type[Model], path: str | os.PathLike[str]) -> Model:
     try:
         if not isinstance(extra, dict) or "layers" not in extra:
             raise ValueError("it is a checkpoint without a model")
-        model = cls([_layer(description) for description in extra["layers"]],
-                    seed=extra["seed"], dtype=extra["dtype"])
+        layers = [_layer(description) for description in extra["layers"]]
+        _check_size(layers, extra["input_shape"], content.params)
+        model = cls(layers, seed=extra["seed"], dtype=extra["dtype"])
         model.build(extra["input_shape"])
         compiled = extra["compiled"]
         if compiled is not None:
             model.compile(_optimizer(content.optimizer), _loss(compiled["loss"]),
                           compiled["metrics"])
-        steps = [integer("steps", step, 0) for step in extra["steps"]]
-        for layer, step in zip(model.layers, steps, strict=True):
-            if isinstance(layer, Dropout):
-                layer.step = step
-    except (TypeError, ValueError, KeyError, AttributeError, MemoryError) as error:
+        for layer, numbers in zip(_dropouts(layers), extra["dropout"], strict=True):
+            layer.key, layer.step = (integer("dropout", number, 0) for number in numbers)
+            if max(layer.key, layer.step) >= 2 ** 64:
+                raise ValueError(f"its dropout is {numbers}, expected integers below 2**64")
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, MemoryError) as error:
         raise CheckpointError(f"{path} holds no model that can be made: {error}") from error
     checkpoint.load(path, params=model.weights, optimizer=model.optimizer, rng=model._order)
     model.epoch = content.epoch or 0
     return model
+
+
+def _dropouts(layers: Sequence[Layer]) -> list[Dropout]:
+    return [layer for layer in layers if isinstance(layer, Dropout)]
+
+
+def _check_size(layers: Sequence[Layer], shape: Sequence[int], stored: Any) -> None:
+    """Raise before a model is built that has more weights than the file, and maybe the memory."""
+    count = 0
+    if layers and layers[0].input_shape:
+        shape = layers[0].input_shape
+    shape = [integer("input_shape", n, 1) for n in shape]
+    for layer in layers:
+        if isinstance(layer, Flatten):
+            shape = [math.prod(shape)]
+        elif isinstance(layer, Dense):
+            count += (shape[-1] + 1) * layer.units
+            shape = [layer.units]
+        elif isinstance(layer, BatchNorm):
+            count += 4 * shape[-1]
+    held = sum(weights.size for weights in stored)
+    if count != held:
+        raise ValueError(f"its layers have {count} weights, and it holds {held}")
 
 
 # Descriptions: what JSON can hold, and back -------------------------------------------------------
@@ -114,12 +142,15 @@ def _described(i: int, layer: Layer) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, LeakyReLU):
-        return {"leaky_relu": value.slope}
+    if isinstance(value, Function):
+        if ACTIVATIONS.get(value.name) is not type(value):
+            raise TypeError(f"activation {value.name!r} cannot be stored: it is none of the "
+                            f"library's")
+        return {"leaky_relu": value.slope} if isinstance(value, LeakyReLU) else value.name
+    if isinstance(value, Checked):
+        value = value.function
     if isinstance(value, Constant):
         return {"constant": value.value}
-    if isinstance(value, Function):
-        return value.name
     if callable(value):     # an initializer, which has done its work
         name = getattr(value, "name", "")
         return name if INITIALIZERS.get(name) is value else "zeros"
@@ -143,6 +174,10 @@ def _compiled(model: Sequential, optimizer: Optimizer) -> dict[str, Any]:
     if OPTIMIZERS.get(type(optimizer).__name__.lower()) is not type(optimizer):
         raise TypeError(f"optimizer {type(optimizer).__name__} cannot be stored: it is none of the "
                         f"library's")
+    for values in (optimizer._options, *optimizer.param_groups):
+        for name, value in values.items():
+            if callable(value) and not isinstance(value, Schedule):
+                raise TypeError(f"{name}={value!r} cannot be stored: it is no Schedule")
     for metric in model.metrics:
         if not isinstance(metric, str):
             raise TypeError(f"metric {metric!r} cannot be stored: it is no name")

@@ -51,6 +51,7 @@ def test_calls_in_order_with_the_figures_so_far(make: Any, problem: Any) -> None
         ("start", None), ("begin", 0), *steps, ("end", 0), ("begin", 1), *steps, ("end", 1),
         ("over", end)]
     assert set(last) == {"loss", "accuracy"}
+    assert end.pop("seconds") == history.seconds[-1] > 0    # that is no figure of the model
     assert last == {name: end[name] for name in last}       # after the last batch: the epoch's
     assert end == {name: values[-1] for name, values in history.history.items()}
     assert history.epoch == [0, 1]

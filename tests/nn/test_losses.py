@@ -102,7 +102,9 @@ def test_fused_losses_leave_outputs_in_z_and_others_leave_z(kind: str, training:
         head.forward(expected, training=False)
     y = loss.check(targets(loss, 4, shape, rng), shape, FLOAT64)
     allocated(loss, z).forward(z, y, None, training)
-    np.testing.assert_array_equal(z, expected)
+    if loss.fused in (None, "linear"):
+        np.testing.assert_array_equal(z, expected)
+    np.testing.assert_allclose(z, expected, rtol=4 * EPS[np.float64])
 
 
 @pytest.mark.parametrize("kind", KINDS)

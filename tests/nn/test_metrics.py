@@ -39,7 +39,7 @@ WIDE = np.arange(14.0).reshape(2, 7)                # the five largest are the l
     ("accuracy", BINARY, np.array([[0.9, 0.6, 0.1]]), np.array([[1.0, 0, 0]]), 2 / 3),
     ("accuracy", "mse", SIGMOIDS, BITS, 2),
     ("accuracy", "mse", P, ONE_HOT, 2),
-    ("sparse_categorical_accuracy", SPARSE, P, LABELS.astype(np.uint8), 2),
+    ("sparse_categorical_accuracy", SPARSE, P, LABELS, 2),
     ("categorical_accuracy", HOT, P, ONE_HOT, 2),
     ("categorical_accuracy", BINARY, P, ONE_HOT, 2),
     ("binary_accuracy", "huber", SIGMOIDS, BITS, 2),
