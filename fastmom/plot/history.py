@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     Runs: TypeAlias = Sequence[Mapping[str, Sequence[float | None]]]
 
-CURVES = "loss", "batch_loss", "accuracy", "val_loss", "val_accuracy"
+HELD_OUT = {"val_": "validation", "test_": "test"}      # prefixes, and what the axes say
+CURVES = ("loss", "batch_loss", "accuracy",
+          *(f"{prefix}{name}" for prefix in HELD_OUT for name in ("loss", "accuracy")))
 
 
 def plot_history(histories: Mapping[str, Runs], *, momentum: float | None = None) -> Figure:
@@ -28,9 +30,10 @@ def plot_history(histories: Mapping[str, Runs], *, momentum: float | None = None
     histories : mapping of str to list of mapping
         For each label (up to 7) its runs, such as those of several seeds; each run maps ``"loss"``
         and, if there are, ``"accuracy"``, ``"val_loss"`` and ``"val_accuracy"`` to one number per
-        epoch, as `fastmom.nn.History.history` does, and ``"batch_loss"`` to one per step. All runs
-        have the same of these names, and the runs of a label equally many numbers. Other names are
-        left alone. None and numbers that are not finite leave a gap.
+        epoch, as `fastmom.nn.History.history` does, and ``"batch_loss"`` to one per step. What is
+        held out may be a test set instead, ``"test_loss"`` and ``"test_accuracy"``. All runs have
+        the same of these names, and the runs of a label equally many numbers. Other names are left
+        alone. None and numbers that are not finite leave a gap.
     momentum : float, optional
         The training loss is shown as `fastmom.smooth` makes it with this momentum, and faintly as
         it is. None means 0.9 for losses per step, and 0 for those per epoch, which are means.
@@ -38,7 +41,7 @@ def plot_history(histories: Mapping[str, Runs], *, momentum: float | None = None
     Returns
     -------
     matplotlib.figure.Figure
-        With the training loss per step (per epoch without ``"batch_loss"``), the validation loss
+        With the training loss per step (per epoch without ``"batch_loss"``), the loss held out
         and the accuracies; what no run has is left out.
 
     Raises
@@ -62,8 +65,9 @@ def plot_history(histories: Mapping[str, Runs], *, momentum: float | None = None
     train = "batch_loss" if "batch_loss" in has else "loss"
     if momentum is None:
         momentum = 0.9 if train == "batch_loss" else 0.0
-    accuracies = [name for name in ("accuracy", "val_accuracy") if name in has]
-    below = ["val_loss"] * ("val_loss" in has) + ["accuracy"] * bool(accuracies)
+    prefix = held_out(has)
+    accuracies = [name for name in ("accuracy", f"{prefix}accuracy") if name in has]
+    below = ["held_out"] * (f"{prefix}loss" in has) + ["accuracy"] * bool(accuracies)
     layout: list[Any] = [["train"] * max(len(below), 1)] + [below] * bool(below)
     figure = new_figure(8, 3 + 2.6 * bool(below))
     panels: dict[str, Axes] = figure.subplot_mosaic(layout)
@@ -73,17 +77,17 @@ def plot_history(histories: Mapping[str, Runs], *, momentum: float | None = None
         if momentum:
             panels["train"].plot(places(curve[train]), curve[train].T, color=colours[label],
                                  lw=0.5, alpha=0.3 / len(curve[train]), rasterized=True, zorder=1)
-        if "val_loss" in panels:
-            draw_runs(panels["val_loss"], curve["val_loss"], colours[label], label)
+        if "held_out" in panels:
+            draw_runs(panels["held_out"], curve[f"{prefix}loss"], colours[label], label)
         for name in accuracies:
             dashed = name == "accuracy" and len(accuracies) == 2
             draw_runs(panels["accuracy"], 100 * curve[name], colours[label], label, dashed)
     texts = {
         "train": ("step" if train == "batch_loss" else "epoch", "training loss",
                   f"faint: each run; bold: smoothed, momentum {momentum:g}" if momentum else ""),
-        "val_loss": ("epoch", "validation loss", ""),
+        "held_out": ("epoch", f"{HELD_OUT[prefix]} loss", ""),
         "accuracy": ("epoch", "accuracy (%)",
-                     "solid: validation; dashed: training" if len(accuracies) == 2 else "")}
+                     f"solid: {HELD_OUT[prefix]}; dashed: training" if len(accuracies) == 2 else "")}
     for panel, axes in panels.items():
         decorate(axes, *texts[panel])
         if panel != "accuracy":
@@ -119,6 +123,15 @@ def common_names(curves: Mapping[str, Mapping[str, Any]]) -> set[str]:
             raise ValueError(f"histories: {other!r} has {', '.join(curves[other])}, but {first!r} "
                              f"has {', '.join(curves[first])}")
     return set(curves[first])
+
+
+def held_out(names: set[str]) -> str:
+    """The prefix of what is held out."""
+    found = [prefix for prefix in HELD_OUT if any(name.startswith(prefix) for name in names)]
+    if len(found) > 1:
+        raise ValueError(f"histories: there must be figures of a validation or of a test set, not "
+                         f"of both: {', '.join(sorted(names))}")
+    return found[0] if found else "val_"
 
 
 def places(curves: NDArray[Any]) -> NDArray[Any]:
