@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import signal
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fastmom import data, nn
 from fastmom.cli.options import POSITIVE, number
+from fastmom.files import replacing
 from fastmom.nn.callbacks.base import Logs
 from fastmom.optim import OPTIMIZERS, Optimizer
 from fastmom.optim.schedules import Schedule
@@ -90,6 +94,17 @@ def one_blas_thread() -> Any:
     except ImportError:
         raise ImportError('training needs threadpoolctl: pip install "fastmom[cli]"') from None
     return threadpool_limits(1, user_api="blas")
+
+
+def finite(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """None for what JSON cannot hold."""
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """All or nothing: a reader never sees half a file."""
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=1) + "\n")
 
 
 class HeldOutIsTest(nn.Callback):

@@ -16,6 +16,7 @@ from fastmom.cli.experiment import (
     HeldOutIsTest,
     Interrupt,
     add_options,
+    finite,
     hyper_of,
     load_data,
     make_model,
@@ -33,7 +34,6 @@ from fastmom.cli.training import (
     check_agrees,
     check_directory,
     fingerprint,
-    finite,
     found,
     resumed,
 )

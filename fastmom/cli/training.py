@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import base64
-import json
-import math
-import sys
 import textwrap
-import warnings
 import zlib
 from array import array
 from collections.abc import Callable, Mapping
@@ -16,9 +12,9 @@ from typing import Any
 
 from fastmom import checkpoint, nn, plot
 from fastmom.checkpoint import CheckpointError
+from fastmom.cli.experiment import finite, write_json
 from fastmom.cli.options import cannot_write
 from fastmom.data import Dataset
-from fastmom.files import replacing
 from fastmom.nn.callbacks.base import Logs
 from fastmom.nn.callbacks.logs import LineLogger
 from fastmom.optim.schedules import ReduceOnPlateau, Schedule
@@ -80,11 +76,9 @@ class Record(nn.Callback):
         return record
 
     def write(self, path: Path, **more: Any) -> None:
-        """As JSON, which has no NaN. All or nothing: a reader never sees half a file."""
-        content = {"data": self.data, "config": self.config,
-                   "epochs": [finite(epoch) for epoch in self.epochs], **more}
-        with replacing(path) as partial:
-            partial.write_text(json.dumps(content, indent=1) + "\n")
+        """As JSON."""
+        write_json(path, {"data": self.data, "config": self.config,
+                          "epochs": [finite(epoch) for epoch in self.epochs], **more})
 
     def draw(self, path: Path, title: str, momentum: float) -> None:
         """The curves of the losses and accuracies."""
@@ -94,11 +88,6 @@ class Record(nn.Callback):
         figure = plot.plot_history({label: [{**curves, "batch_loss": self.losses}]},
                                    momentum=momentum)
         plot.save_figure(figure, path)
-
-
-def finite(figures: Mapping[str, float]) -> dict[str, float | None]:
-    """None for what JSON cannot hold."""
-    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
 class Checkpoints(nn.Callback):
@@ -138,11 +127,7 @@ def check_directory(directory: Path) -> None:
 
 def resumed(directory: Path) -> tuple[nn.Sequential, Record]:
     """The model and the record in the newest whole checkpoint."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        path = checkpoint.latest(directory) if directory.is_dir() else None
-    for warning in caught:
-        print(f"warning: {warning.message}", file=sys.stderr)
+    path = checkpoint.latest(directory) if directory.is_dir() else None
     if path is None:
         raise ValueError(f"--resume: there is no whole checkpoint in {directory}")
     model = nn.Sequential.load(path)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 HELD_OUT = {"val_": "validation", "test_": "test"}      # prefixes, and what the axes say
 CURVES = ("loss", "batch_loss", "accuracy",
           *(f"{prefix}{name}" for prefix in HELD_OUT for name in ("loss", "accuracy")))
+TICKS = 5           # on a logarithmic axis, at least
+DOTTED = 20         # up to so many points are marked, so that it is seen that there are few
 
 
 def plot_history(histories: Mapping[str, Runs], *, momentum: float | None = None) -> Figure:
@@ -72,11 +74,12 @@ def plot_history(histories: Mapping[str, Runs], *, momentum: float | None = None
     figure = new_figure(8, 3 + 2.6 * bool(below))
     panels: dict[str, Axes] = figure.subplot_mosaic(layout)
 
+    faint = 0.3 / len(curves) ** 0.5
     for label, curve in curves.items():
         draw_runs(panels["train"], smooth(curve[train], momentum), colours[label], label)
         if momentum:
             panels["train"].plot(places(curve[train]), curve[train].T, color=colours[label],
-                                 lw=0.5, alpha=0.3 / len(curve[train]), rasterized=True, zorder=1)
+                                 lw=0.5, alpha=faint / len(curve[train]), rasterized=True, zorder=1)
         if "held_out" in panels:
             draw_runs(panels["held_out"], curve[f"{prefix}loss"], colours[label], label)
         for name in accuracies:
@@ -84,15 +87,20 @@ def plot_history(histories: Mapping[str, Runs], *, momentum: float | None = None
             draw_runs(panels["accuracy"], 100 * curve[name], colours[label], label, dashed)
     texts = {
         "train": ("step" if train == "batch_loss" else "epoch", "training loss",
-                  f"faint: each run; bold: smoothed, momentum {momentum:g}" if momentum else ""),
+                  f"faint: as it is; bold: smoothed, momentum {momentum:g}" if momentum else ""),
         "held_out": ("epoch", f"{HELD_OUT[prefix]} loss", ""),
         "accuracy": ("epoch", "accuracy (%)",
-                     f"solid: {HELD_OUT[prefix]}; dashed: training" if len(accuracies) == 2 else "")}
+                     f"solid: {HELD_OUT[prefix]}; dashed: training" if accuracies[1:] else "")}
+    panels["train"].set_ylim(*limits([curve[train] for curve in curves.values()], momentum))
     for panel, axes in panels.items():
         decorate(axes, *texts[panel])
         if panel != "accuracy":
             log_scale(axes)
         whole_numbers(axes)
+        last = max(curve[train if panel == "train" else "loss"].shape[1]
+                   for curve in curves.values())
+        margin = 0.02 * (last - 1) or 0.5
+        axes.set_xlim(1 - margin, last + margin)        # also where a run has gaps at the end
     legend(figure, panels["train"].get_legend_handles_labels()[0])
     return figure
 
@@ -141,18 +149,39 @@ def places(curves: NDArray[Any]) -> NDArray[Any]:
 def draw_runs(axes: Axes, curves: NDArray[Any], colour: str, label: str,
               dashed: bool = False) -> None:
     """The mean over the runs, and the range they span."""
-    at, marker = places(curves), "o" if curves.shape[-1] == 1 else ""
-    axes.plot(at, curves.mean(axis=0), color=colour, label=label, marker=marker,
+    at, marker = places(curves), "o" if curves.shape[-1] <= DOTTED else ""
+    axes.plot(at, curves.mean(axis=0), color=colour, label=label, marker=marker, ms=3.5,
               lw=1.0 if dashed else 1.6, ls="--" if dashed else "-")
     if len(curves) > 1:
         axes.fill_between(at, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.2,
                           lw=0)
 
 
+def limits(curves: Sequence[NDArray[Any]], momentum: float) -> tuple[float | None, float | None]:
+    """The range of the smoothed losses and of all but the rarest raw ones.
+
+    Of a run that diverges it shows that it does: no more than ten times where all began.
+    """
+    with np.errstate(invalid="ignore"):
+        raw = np.concatenate([curve.ravel() for curve in curves])
+        smoothed = np.concatenate([smooth(curve, momentum).mean(axis=0) for curve in curves])
+    raw, smoothed = (a[np.isfinite(a) & (a > 0)] for a in (raw, smoothed))
+    if not smoothed.size:
+        return None, None
+    most = 10 * max(curve[:, 0].max() for curve in curves)
+    low, high = np.quantile(raw, (0.01, 0.999))
+    return 0.9 * min(low, smoothed.min()), 1.1 * min(max(high, smoothed.max()), most)
+
+
 def log_scale(axes: Axes) -> None:
-    """Logarithmic with plain numbers, also within the decades: losses span few of them."""
+    """Logarithmic with plain numbers, in steps that give enough of them."""
     from matplotlib.ticker import LogLocator
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    low, high = axes.get_ylim()
+    for subs in (1,), (1, 3), (1, 2, 5), (1, 2, 3, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9):
+        locator = LogLocator(subs=subs)
+        if sum(low <= tick <= high for tick in locator.tick_values(low, high)) >= TICKS:
+            break
+    axes.yaxis.set_major_locator(locator)
     axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
