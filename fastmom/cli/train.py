@@ -117,6 +117,8 @@ def run(args: argparse.Namespace) -> int:
     elif seal != record.seal:
         raise ValueError(f"--data {record.config['data']}: other samples than those of the "
                          f"checkpoint's training ({record.data})")
+    if args.checkpoint is not None:
+        args.checkpoint.mkdir(parents=True, exist_ok=True)
     with fastmom.num_threads(args.threads), one_blas_thread():
         threads = fastmom.get_num_threads()
         print(dataset.reason)
@@ -126,7 +128,6 @@ def run(args: argparse.Namespace) -> int:
         renaming = [] if record.config["validation_split"] else [HeldOutIsTest()]
         callbacks = [*plateaus, *renaming, record]
         if args.checkpoint is not None:
-            args.checkpoint.mkdir(parents=True, exist_ok=True)
             callbacks.append(Checkpoints(args.checkpoint, args.keep or KEEP, record))
         if args.log is not None:
             callbacks.append(Log(args.log, record))

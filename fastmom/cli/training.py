@@ -106,7 +106,10 @@ class Checkpoints(nn.Callback):
             raise ValueError(f"--checkpoint: another training writes to {self.directory}: "
                              f"{min(others).name} is not of this one")
         path = self.directory / f"checkpoint-{epoch + 1:08d}.npz"
-        self.model.save(path, self.record.state())
+        try:
+            self.model.save(path, self.record.state())
+        except OSError as error:
+            raise OSError(f"--checkpoint: {path} cannot be written: {error}") from error
         self.own = sorted({*self.own, path})
         while len(self.own) > self.keep:
             self.own.pop(0).unlink(missing_ok=True)

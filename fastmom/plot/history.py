@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 HELD_OUT = {"val_": "validation", "test_": "test"}      # prefixes, and what the axes say
 CURVES = ("loss", "batch_loss", "accuracy",
           *(f"{prefix}{name}" for prefix in HELD_OUT for name in ("loss", "accuracy")))
-TICKS = 5           # on a logarithmic axis, at least
+TICKS = 4           # on a logarithmic axis, at least
 DOTTED = 20         # up to so many points are marked, so that it is seen that there are few
 
 
@@ -178,7 +178,10 @@ def log_scale(axes: Axes) -> None:
     from matplotlib.ticker import LogLocator
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    for subs in (1,), (1, 3), (1, 2, 5), (1, 2, 3, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9):
+    if low <= 0:        # there is nothing to show
+        axes.set_ylim(0.1, 1.0)
+        return
+    for subs in (1,), (1, 3), (1, 2, 5), (1, 2, 3, 5), (1, 1.5, 2, 3, 5, 7):
         locator = LogLocator(subs=subs)
         if sum(low <= tick <= high for tick in locator.tick_values(low, high)) >= TICKS:
             break
