@@ -257,3 +257,30 @@ def test_without_matplotlib(call: Callable[[], Any], monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r'pip install "fastmom\[plot\]"'):
         call()
+
+
+def test_a_test_set_is_called_so() -> None:
+    figure = plot.plot_history({"a": [run(0, "loss", "accuracy", "test_loss", "test_accuracy")]})
+    assert [axes.get_ylabel() for axes in figure.axes] == ["training loss", "test loss",
+                                                           "accuracy (%)"]
+    assert figure.axes[2].get_title("left") == "solid: test; dashed: training"
+    with pytest.raises(ValueError, match="of a validation or of a test set, not of both"):
+        plot.plot_history({"a": [run(0, "loss", "val_loss", "test_loss")]})
+
+
+def test_what_diverges_and_what_is_rare_does_not_hide_the_rest() -> None:
+    good, bad = run(0, "loss", "batch_loss", epochs=400), run(1, "loss", "batch_loss", epochs=400)
+    good["batch_loss"][1000] = 1e-30
+    bad["batch_loss"][100:] = [1e30] * 1900
+    axes = plot.plot_history({"good": [good], "bad": [bad]}).axes[0]
+    low, high = axes.get_ylim()
+    assert 0.05 < low < 0.2
+    assert 0.9 < high < 20
+
+
+def test_runs_without_a_finite_number(tmp_path: Path) -> None:
+    nothing = {"loss": [None, None], "batch_loss": [None] * 6, "val_loss": [None, None]}
+    figure = plot.plot_history({"a": [nothing], "b": [nothing]})
+    plot.save_figure(figure, tmp_path / "a.png")
+    assert [axes.get_xlim()[1] > edge for axes, edge in
+            zip(figure.axes, (6, 2), strict=True)] == [True, True]

@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from functools import partial
 
 import fastmom
-from fastmom.cli import info, landscape, train
+from fastmom.cli import compare, info, landscape, train
 from fastmom.cli.options import BROKEN_PIPE, FAILED, INTERRUPTED
 
 __all__ = ["main"]
 
-COMMANDS = (train, landscape, info)    # as `fastmom --help` lists them
+COMMANDS = (train, compare, landscape, info)    # as `fastmom --help` lists them
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return FAILED
     try:
-        status = int(args.run(args))
+        with warnings.catch_warnings():
+            warnings.showwarning = partial(warn, args.command)
+            status = int(args.run(args))
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
@@ -42,6 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"fastmom {args.command}: error: {error}", file=sys.stderr)
         return FAILED
+
+
+def warn(command: str, message: Warning | str, *where: object) -> None:
+    print(f"fastmom {command}: warning: {message}", file=sys.stderr)
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastmom import plot
-from fastmom.cli.options import OK, POSITIVE, check_target, number
+from fastmom.cli.options import OK, POSITIVE, check_target, file, number
 from fastmom.landscape import SURFACES, Trajectory, classics, paths
 from fastmom.plot.style import SUFFIXES
 from fastmom.progress import progress_bar
@@ -36,12 +36,6 @@ def add(commands: Any) -> None:
            help=f"the figure: {', '.join(SUFFIXES)} (default: landscape.png)")
     option("--animate", type=file(".gif"), metavar="FILE.gif", help="write an animation too")
     command.set_defaults(run=run)
-
-
-def file(*suffixes: str) -> Any:
-    """An argparse type: a path with one of these endings."""
-    return number(Path, lambda path: path.suffix.lower() in suffixes,
-                  f"a file that ends in {' or '.join(suffixes)}")
 
 
 def run(args: argparse.Namespace) -> int:

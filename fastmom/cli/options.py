@@ -26,6 +26,12 @@ def number(read: Callable[[str], Any], allowed: Callable[[Any], bool],
     return convert
 
 
+def file(*suffixes: str) -> Any:
+    """An argparse type: a path with one of these endings."""
+    return number(Path, lambda path: path.suffix.lower() in suffixes,
+                  f"a file that ends in {' or '.join(suffixes)}")
+
+
 POSITIVE = number(int, lambda n: n >= 1, "an integer >= 1")
 
 
@@ -35,5 +41,9 @@ def check_target(option: str, path: Path) -> None:
         raise ValueError(f"{option}: there is no directory {path.parent}")
     if path.exists() and not path.is_file():    # replacing a device would destroy it
         raise ValueError(f"{option}: {path} is there and is not a file")
-    if not os.access(path.parent, os.W_OK):
+    if cannot_write(path.parent):
         raise ValueError(f"{option}: the directory {path.parent} cannot be written to")
+
+
+def cannot_write(directory: Path) -> bool:
+    return not os.access(directory, os.W_OK | os.X_OK)

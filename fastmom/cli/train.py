@@ -3,23 +3,49 @@
 from __future__ import annotations
 
 import argparse
-import json
-import math
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import fastmom
 from fastmom import data, nn
-from fastmom.cli.options import INTERRUPTED, OK, POSITIVE, check_target, number
-from fastmom.files import replacing
-from fastmom.optim import OPTIMIZERS, Optimizer
+from fastmom.cli.experiment import (
+    HYPER,
+    SETTINGS,
+    HeldOutIsTest,
+    Interrupt,
+    add_options,
+    finite,
+    hyper_of,
+    load_data,
+    make_model,
+    make_optimizer,
+    one_blas_thread,
+)
+from fastmom.cli.options import INTERRUPTED, OK, POSITIVE, check_target, file, number
+from fastmom.cli.schedules import HELP, schedule
+from fastmom.cli.training import (
+    LOGGERS,
+    Checkpoints,
+    Log,
+    Plateaus,
+    Record,
+    check_agrees,
+    check_directory,
+    fingerprint,
+    found,
+    resumed,
+)
+from fastmom.nn.callbacks import CallbackList
+from fastmom.optim import OPTIMIZERS
+from fastmom.optim.schedules import ReduceOnPlateau
+from fastmom.plot.style import SUFFIXES, new_figure
 
-# Hyper-parameters that are options, and what the command takes where the user says nothing and
-# the optimizer's own default is not meant.
-HYPER = ("lr", "momentum", "nesterov", "decay", "weight_decay")
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "sgd": {"lr": 0.01, "momentum": 0.9, "nesterov": True, "decay": 1e-6},
-}
+DEFAULTS: dict[str, Any] = {**SETTINGS, "optimizer": "sgd", "seed": 0, "validation_split": 0.0}
+KEEP, SMOOTH = 3, 0.9
+OUTPUTS = "json", "log", "plot"
+NEEDS = {"smooth": "plot", "keep": "checkpoint", "resume": "checkpoint"}
 
 
 def add(commands: Any) -> None:
@@ -27,107 +53,176 @@ def add(commands: Any) -> None:
     train = commands.add_parser(
         "train", help="train a small network on handwritten digits", allow_abbrev=False,
         description="Train Flatten, Dense(ReLU), Dropout, Dense(softmax) on handwritten digits.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(train)
+    absent: dict[str, Any] = {"default": argparse.SUPPRESS}
     option = train.add_argument
-    option("--data", default="auto", metavar="auto|mnist|digits|DIR",
-           help="MNIST if it can be had, else the synthetic digits; one of them; or a directory of "
-                "IDX files")
-    option("--optimizer", default="sgd", choices=sorted(OPTIMIZERS))
-    not_given: dict[str, Any] = {"default": argparse.SUPPRESS}
-    option("--lr", type=float, help="learning rate (default: 0.01)", **not_given)
-    option("--momentum", type=float, **not_given,
-           help="0 to 1; start low and raise it, 0.9 if unsure (default: 0.9)")
-    option("--nesterov", action=argparse.BooleanOptionalAction, **not_given,
-           help="look ahead along the velocity (default: yes)")
-    option("--decay", type=float, **not_given,
-           help="time-based decay of lr per step (default: 1e-6)")
-    option("--weight-decay", type=float, help="L2 penalty (default: 0)", **not_given)
-    option("--epochs", type=POSITIVE, default=5, help="passes over the training data")
-    option("--batch-size", type=POSITIVE, default=32, help="samples per step")
-    option("--hidden", type=POSITIVE, nargs="+", default=[128], metavar="UNITS",
-           help="units of each hidden layer")
-    option("--dropout", type=number(float, lambda x: 0 <= x < 1, "a number from 0 to below 1"),
-           default=0.2, help="share of units to drop after each hidden layer")
-    option("--seed", type=number(int, lambda n: n >= 0, "an integer >= 0"), default=0,
-           help="of the weights, the dropout and the order of the samples")
-    option("--threads", type=POSITIVE, default=None, help="at most this many for the optimizer's "
-           "kernels; matrix products take one, so that any number gives the same weights")
-    option("--json", type=Path, default=None, metavar="FILE", help="write the figures to this file")
+    option("--optimizer", choices=sorted(OPTIMIZERS), help="default: sgd", **absent)
+    for name, help in (
+            ("lr", "learning rate (default: 0.01 with SGD, else the optimizer's)"),
+            ("momentum", "0 to 1; start low and raise it (default: 0.9 with SGD)")):
+        either = train.add_mutually_exclusive_group()
+        either.add_argument(f"--{name}", type=float, help=help, **absent)
+        either.add_argument(f"--{name}-schedule", dest=name, type=schedule, metavar="SCHEDULE",
+                            help="the same, changing from step to step: see below", **absent)
+    option("--seed", type=number(int, lambda n: n >= 0, "an integer >= 0"), **absent,
+           help="of the weights, the dropout and the order of the samples (default: 0)")
+    option("--validation-split", metavar="SHARE", **absent,
+           type=number(float, lambda x: 0 <= x < 1, "a number from 0 to below 1"),
+           help="hold out the last so many of the training samples, and evaluate them after each "
+                "epoch instead of the test set, which is left for the end (default: 0)")
+    written = train.add_argument_group("files")
+    option = written.add_argument
+    option("--json", type=Path, metavar="FILE", help="write the figures to this file at the end")
+    option("--log", type=file(*LOGGERS), metavar="FILE",
+           help=f"write them epoch by epoch: {', '.join(LOGGERS)}")
+    option("--plot", type=file(*SUFFIXES), metavar="FILE",
+           help=f"draw the losses and accuracies: {', '.join(SUFFIXES)}")
+    option("--smooth", type=number(float, lambda m: 0 <= m <= 1, "a number from 0 to 1"),
+           metavar="M", help=f"momentum of the smoothed loss in it (default: {SMOOTH})")
+    option("--checkpoint", type=Path, metavar="DIR",
+           help="write DIR/checkpoint-00000001.npz and so on, after each epoch")
+    option("--keep", type=POSITIVE, metavar="N",
+           help=f"delete all but the latest N checkpoints (default: {KEEP})")
+    option("--resume", action="store_const", const=True,
+           help="go on from the latest whole checkpoint, to the same result as without a break: "
+                "options are what they were then, but --epochs may be more; name the files to "
+                "write again, they are written whole")
     train.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, print a line per epoch, and write the figures if asked to."""
-    if args.json is not None:
-        check_target("--json", args.json)
-    optimizer = make_optimizer(args)
-    try:
-        dataset = data.load(args.data)
-    except data.DataError as error:
-        raise ValueError(f"--data {args.data}: {error}") from error
-    model = make_model(args, dataset.x_train.shape[1:])
-    model.compile(optimizer, metrics=["accuracy"])
-    record = Record(args, optimizer, dataset.name)
-    status = OK
+    """Train, print a line per epoch, and write the files that are asked for."""
+    check_files(args)
+    given = {name: value for name, value in vars(args).items() if name in (*DEFAULTS, *HYPER)}
+    model = None
+    if args.resume:
+        model, record = resumed(args.checkpoint)
+        check_agrees(given, record)
+        record.config |= {name: given[name] for name in ("data", "epochs") if name in given}
+        assert model.optimizer is not None
+        optimizer = model.optimizer
+    else:
+        settings = DEFAULTS | given
+        optimizer = make_optimizer(settings["optimizer"], given)
+        record = Record({**settings, **hyper_of(optimizer)})
+    record.config["threads"] = args.threads
+    plateaus = find_plateaus(optimizer, record.config)
+    dataset = load_data(record.config["data"])
+    seal = fingerprint(dataset) if args.checkpoint else 0
+    if model is None:
+        model = make_model(record.config, dataset.x_train.shape[1:], record.config["seed"],
+                           optimizer)
+        record.data, record.seal = dataset.name, seal
+    elif seal != record.seal:
+        raise ValueError(f"--data {record.config['data']}: other samples than those of the "
+                         f"checkpoint's training ({record.data})")
+    if args.checkpoint is not None:
+        args.checkpoint.mkdir(parents=True, exist_ok=True)
     with fastmom.num_threads(args.threads), one_blas_thread():
         threads = fastmom.get_num_threads()
         print(dataset.reason)
-        print(f"{optimizer!r}, batch {args.batch_size}, {sum(p.size for p in model.params):,} "
-              f"parameters, {threads} thread{'s' if threads > 1 else ''}", flush=True)
-        try:
-            model.fit(dataset.x_train, dataset.y_train, batch_size=args.batch_size,
-                      epochs=args.epochs, callbacks=[record],
-                      validation_data=(dataset.x_test, dataset.y_test))
-        except KeyboardInterrupt:
-            print(f"interrupted after {len(record.epochs)} of {args.epochs} epochs")
-            status = INTERRUPTED
-    if record.epochs:
-        print(f"test accuracy {record.epochs[-1]['test_accuracy']:.2%} after epoch "
-              f"{len(record.epochs)}")
-    if args.json is not None:
-        record.write(args.json)
-    return status
+        print(f"{optimizer!r}, batch {record.config['batch_size']}, "
+              f"{sum(p.size for p in model.params):,} parameters, {threads} "
+              f"thread{'s' if threads > 1 else ''}", flush=True)
+        renaming = [] if record.config["validation_split"] else [HeldOutIsTest()]
+        callbacks = [*plateaus, *renaming, record]
+        if args.checkpoint is not None:
+            callbacks.append(Checkpoints(args.checkpoint, args.keep or KEEP, record))
+        if args.log is not None:
+            callbacks.append(Log(args.log, record))
+        interrupted = fit(model, dataset, record, callbacks)
+        test = test_figures(model, dataset, record, interrupted)
+    write(args, record, optimizer, test)
+    if interrupted and args.checkpoint is not None:
+        print(how_to_resume(args))
+    return INTERRUPTED if interrupted else OK
 
 
-def make_optimizer(args: argparse.Namespace) -> Optimizer:
-    """With the options that were given; one the optimizer does not have is an error."""
-    given = {name: getattr(args, name) for name in HYPER if name in args}
-    cls: Any = OPTIMIZERS[args.optimizer]
-    optimizer: Optimizer = cls(**DEFAULTS.get(args.optimizer, {}) | given)
-    return optimizer
+def check_files(args: argparse.Namespace) -> None:
+    """Raise early what would keep them from being written, or from taking effect."""
+    for option, needed in NEEDS.items():
+        if getattr(args, option) is not None and getattr(args, needed) is None:
+            raise ValueError(f"--{option} needs --{needed}")
+    targets: dict[Path, str] = {}
+    for option in OUTPUTS:
+        if (path := getattr(args, option)) is not None:
+            check_target(f"--{option}", path)
+            if (other := targets.setdefault(path.resolve(), option)) != option:
+                raise ValueError(f"--{option}: {path} is the file of --{other}")
+    if args.plot is not None:
+        new_figure(1, 1)        # says so if there is no matplotlib
+    if args.checkpoint is not None:
+        check_directory(args.checkpoint)
+        if not args.resume and (there := found(args.checkpoint)):
+            raise ValueError(f"--checkpoint: {there[-1]} is there already; go on from it with "
+                             f"--resume, or name another directory")
 
 
-def make_model(args: argparse.Namespace, image_shape: tuple[int, ...]) -> nn.Sequential:
-    layers: list[nn.Layer] = [nn.Rescaling(1 / 255, input_shape=image_shape), nn.Flatten()]
-    for units in args.hidden:
-        layers += [nn.Dense(units, activation="relu"), nn.Dropout(args.dropout)]
-    return nn.Sequential([*layers, nn.Dense(10, activation="softmax")], seed=args.seed)
+def find_plateaus(optimizer: Any, config: Mapping[str, Any]) -> list[nn.Callback]:
+    """What lets schedules that follow a figure observe it."""
+    schedules = {name: getattr(optimizer, name, None) for name in ("lr", "momentum")}
+    found = {n: s for n, s in schedules.items() if isinstance(s, ReduceOnPlateau)}
+    if found and not config["validation_split"]:
+        raise ValueError(f"--{min(found)}-schedule: reduce-on-plateau needs --validation-split: it "
+                         f"must not look at the test set")
+    return [Plateaus(list(found.values()))] if found else []
 
 
-def one_blas_thread() -> Any:
-    """Products of a small batch gain little from a second thread, and their bits depend on it."""
+def fit(model: nn.Sequential, dataset: data.Dataset, record: Record,
+        callbacks: list[nn.Callback]) -> bool:
+    """Train the epochs that are left; return whether Ctrl-C was pressed."""
+    config, done = record.config, len(record.epochs)
+    split, interrupt = config["validation_split"], Interrupt()
+    held_out: dict[str, Any] = ({"validation_split": split} if split else
+                                {"validation_data": (dataset.x_test, dataset.y_test)})
     try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:
-        raise ImportError('fastmom train needs threadpoolctl: pip install "fastmom[cli]"') from None
-    return threadpool_limits(1, user_api="blas")
+        if done < config["epochs"]:
+            model.fit(dataset.x_train, dataset.y_train, batch_size=config["batch_size"],
+                      epochs=config["epochs"], initial_epoch=done,
+                      callbacks=[*callbacks, interrupt], **held_out)
+        else:       # all is trained: the files are written again
+            with CallbackList(callbacks, model, {}):
+                pass
+    except KeyboardInterrupt:
+        interrupt.asked = True
+    if interrupt.asked:
+        print(f"interrupted after {len(record.epochs)} of {config['epochs']} epochs")
+    return interrupt.asked
 
 
-class Record(nn.Callback):
-    """Collects the figures that --json writes."""
+def test_figures(model: nn.Sequential, dataset: data.Dataset, record: Record,
+                 interrupted: bool) -> dict[str, Any]:
+    """Print the test accuracy; return what has not been in the epochs."""
+    done, test = len(record.epochs), {}
+    if not record.config["validation_split"]:
+        accuracy = record.epochs[-1]["test_accuracy"] if done else None
+    elif interrupted:       # in the middle of an epoch
+        return {}
+    else:
+        figures = model.evaluate(dataset.x_test, dataset.y_test, verbose=0, return_dict=True)
+        accuracy, test = figures["accuracy"], {"test": finite(figures)}
+    if accuracy is not None:
+        print(f"test accuracy {accuracy:.2%} after epoch {done}")
+    return test
 
-    def __init__(self, args: argparse.Namespace, optimizer: Optimizer, data_name: str) -> None:
-        config = {k: v for k, v in vars(args).items() if k not in ("run", "command", "json")}
-        config |= {name: getattr(optimizer, name) for name in HYPER if hasattr(optimizer, name)}
-        self.epochs: list[dict[str, float | None]] = []
-        self.content = {"data": data_name, "config": config, "epochs": self.epochs}
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        # `fit` calls its held-out set validation; here it is the test set. JSON has no NaN.
-        self.epochs.append({name.replace("val_", "test_"): value if math.isfinite(value) else None
-                            for name, value in (logs or {}).items()})
+def write(args: argparse.Namespace, record: Record, optimizer: Any, test: dict[str, Any]) -> None:
+    """The files that are written at the end."""
+    if args.json is not None:
+        record.write(args.json, **test)
+    if args.plot is not None and record.epochs:
+        record.draw(args.plot, repr(optimizer), SMOOTH if args.smooth is None else args.smooth)
+        print(f"figure: {args.plot}")
+    elif args.plot is not None:
+        print(f"no figure {args.plot}: no epoch is whole")
 
-    def write(self, path: Path) -> None:
-        """All or nothing: a reader never sees half a file."""
-        with replacing(path) as partial:
-            partial.write_text(json.dumps(self.content, indent=1) + "\n")
+
+def how_to_resume(args: argparse.Namespace) -> str:
+    if not (saved := found(args.checkpoint)):
+        return "no checkpoint: no epoch is whole"
+    words = ["fastmom", "train", "--checkpoint", args.checkpoint, "--resume"]
+    for option in ("threads", *OUTPUTS, "smooth", "keep"):
+        if getattr(args, option) is not None:
+            words += [f"--{option}", getattr(args, option)]
+    return f"saved: {saved[-1]}; go on with: {shlex.join(map(str, words))}"

@@ -35,8 +35,8 @@ cdef void unbend(real* dy, const real* y, Py_ssize_t rows, Py_ssize_t n, real sl
 def bias_activation(y, bias, double slope=1) -> None:
     """Add the bias to each row, then multiply what is not above 0 with the slope."""
     cdef int kind = kind_of(y)
-    cdef Py_ssize_t rows = rows_of(y), n = size_of(<RawArray*>bias)
-    cdef char* to = data(y, kind, rows * n)
+    cdef Py_ssize_t rows = rows_of(y), n = elements_of(bias)
+    cdef char* to = target(y, kind, rows * n)
     cdef char* b = data(bias, kind, n)
     cdef fm_float_mode mode = begin()
     if kind == cnp.NPY_FLOAT:
@@ -49,10 +49,10 @@ def bias_activation(y, bias, double slope=1) -> None:
 def activation_gradient(dy, y, db, double slope=1) -> None:
     """Multiply dy with the slope where y is not above 0, and sum it over the rows into db."""
     cdef int kind = kind_of(dy)
-    cdef Py_ssize_t rows = rows_of(dy), n = size_of(<RawArray*>db)
-    cdef char* to = data(dy, kind, rows * n)
+    cdef Py_ssize_t rows = rows_of(dy), n = elements_of(db)
+    cdef char* to = target(dy, kind, rows * n)
     cdef char* out = data(y, kind, rows * n)
-    cdef char* sums = data(db, kind, n)
+    cdef char* sums = target(db, kind, n)
     cdef fm_float_mode mode = begin()
     if kind == cnp.NPY_FLOAT:
         unbend(<float*>to, <float*>out, rows, n, <float>slope, <float*>sums)
@@ -76,9 +76,9 @@ cdef void gauss(real* z, real* slopes, Py_ssize_t n) noexcept nogil:
 def gelu(z, slopes=None) -> None:
     """Overwrite z by GELU, and slopes, if given, by its derivative (Hendrycks and Gimpel 2016)."""
     cdef int kind = kind_of(z)
-    cdef Py_ssize_t size = size_of(<RawArray*>z)
-    cdef char* to = data(z, kind, size)
-    cdef char* d = NULL if slopes is None else data(slopes, kind, size)
+    cdef Py_ssize_t size = elements_of(z)
+    cdef char* to = target(z, kind, size)
+    cdef char* d = NULL if slopes is None else target(slopes, kind, size)
     cdef fm_float_mode mode = begin()
     if kind == cnp.NPY_FLOAT:
         gauss(<float*>to, <float*>d, size)
@@ -112,10 +112,10 @@ cdef void keep(real* dy, const unsigned char* kept, Py_ssize_t n, real scale) no
 def dropout(x, y, kept, double rate, unsigned long long key, unsigned long long step) -> None:
     """y = x / (1 - rate) where kept, else 0; the key's mask of this step goes to `kept` (uint8)."""
     cdef int kind = kind_of(x)
-    cdef Py_ssize_t size = size_of(<RawArray*>x)
+    cdef Py_ssize_t size = elements_of(x)
     cdef char* source = data(x, kind, size)
-    cdef char* to = data(y, kind, size)
-    cdef unsigned char* mask = <unsigned char*>data(kept, cnp.NPY_UINT8, size)
+    cdef char* to = target(y, kind, size)
+    cdef unsigned char* mask = <unsigned char*>target(kept, cnp.NPY_UINT8, size)
     cdef unsigned int bar = <unsigned int>min(rate * 4294967296.0, 4294967295.0)
     cdef fm_float_mode mode = begin()
     if kind == cnp.NPY_FLOAT:
@@ -128,8 +128,8 @@ def dropout(x, y, kept, double rate, unsigned long long key, unsigned long long 
 def dropout_gradient(dy, kept, double rate) -> None:
     """dy = dy / (1 - rate) where kept, else 0"""
     cdef int kind = kind_of(dy)
-    cdef Py_ssize_t size = size_of(<RawArray*>dy)
-    cdef char* to = data(dy, kind, size)
+    cdef Py_ssize_t size = elements_of(dy)
+    cdef char* to = target(dy, kind, size)
     cdef unsigned char* mask = <unsigned char*>data(kept, cnp.NPY_UINT8, size)
     cdef fm_float_mode mode = begin()
     if kind == cnp.NPY_FLOAT:
@@ -204,8 +204,8 @@ def softmax_cross_entropy(z, labels=None, weights=None, dz=None) -> float:
     `dz` gets the gradient of that sum divided by the number of rows; `weights` are the rows' own.
     """
     cdef int kind = kind_of(z)
-    cdef Py_ssize_t rows = rows_of(z), size = size_of(<RawArray*>z), n = size // rows if rows else 0
-    cdef char* to = data(z, kind, size)
+    cdef Py_ssize_t rows = rows_of(z), size = elements_of(z), n = size // rows if rows else 0
+    cdef char* to = target(z, kind, size)
     cdef const long long* y = NULL
     cdef char* w = NULL
     cdef char* gradient = NULL
@@ -214,7 +214,7 @@ def softmax_cross_entropy(z, labels=None, weights=None, dz=None) -> float:
     if labels is not None:
         y = <const long long*>data(labels, cnp.NPY_INT64, rows)
         w = NULL if weights is None else data(weights, kind, rows)
-        gradient = NULL if dz is None else data(dz, kind, size)
+        gradient = NULL if dz is None else target(dz, kind, size)
         for r in range(rows):
             if not 0 <= y[r] < n:
                 raise IndexError(f"label {y[r]} of {n} classes")
@@ -242,7 +242,7 @@ cdef Py_ssize_t hits(const real* p, const long long* labels, Py_ssize_t rows,
 def count_hits(p, labels) -> int:
     """How many rows are largest at their label (int64)."""
     cdef int kind = kind_of(p)
-    cdef Py_ssize_t rows = rows_of(p), size = size_of(<RawArray*>p), n = size // rows if rows else 0
+    cdef Py_ssize_t rows = rows_of(p), size = elements_of(p), n = size // rows if rows else 0
     cdef char* memory = data(p, kind, size)
     cdef const long long* y = <const long long*>data(labels, cnp.NPY_INT64, rows)
     return (hits(<float*>memory, y, rows, n) if kind == cnp.NPY_FLOAT

@@ -37,6 +37,14 @@ cdef char* data(object array, int kind, Py_ssize_t size) except NULL:
     return PyArray_BYTES(<RawArray*>array)
 
 
+cdef char* target(object array, int kind, Py_ssize_t size) except NULL:
+    """`data` of an array that is to be written."""
+    cdef char* memory = data(array, kind, size)
+    if not cnp.PyArray_ISWRITEABLE(array):
+        raise ValueError("a kernel was given a read-only array to write to")
+    return memory
+
+
 cdef int kind_of(object array) except -1:
     """NumPy's number of float or double, the dtype of this array."""
     if cnp.PyArray_Check(array):
@@ -45,7 +53,15 @@ cdef int kind_of(object array) except -1:
     raise TypeError(f"a kernel was given {getattr(array, 'dtype', type(array))}")
 
 
+cdef Py_ssize_t elements_of(object array) except -1:
+    if not cnp.PyArray_Check(array):
+        raise TypeError(f"a kernel was given {type(array)}")
+    return size_of(<RawArray*>array)
+
+
 cdef Py_ssize_t rows_of(object array) except -1:
+    if not cnp.PyArray_Check(array):
+        raise TypeError(f"a kernel was given {type(array)}")
     if cnp.PyArray_NDIM(array) < 1:
         raise ValueError("a kernel was given an array without axes")
     return cnp.PyArray_DIM(array, 0)
@@ -108,10 +124,10 @@ cdef int gather_kind(object source, const long long* order, Py_ssize_t rows, Py_
 def gather(source, order, out, double scale=1, double offset=0) -> None:
     """out[r] = scale source[order[r]] + offset, for uint8, float32 and float64 sources."""
     cdef Py_ssize_t rows = rows_of(order), limit = rows_of(source)
-    cdef Py_ssize_t n = size_of(<RawArray*>source) // limit if limit else 0
+    cdef Py_ssize_t n = elements_of(source) // limit if limit else 0
     cdef const long long* o = order_of(order, limit)
     cdef int kind = kind_of(out)
-    cdef char* to = data(out, kind, rows * n)
+    cdef char* to = target(out, kind, rows * n)
     if kind == cnp.NPY_FLOAT:
         gather_kind(source, o, rows, n, scale, offset, <float*>to)
     else:

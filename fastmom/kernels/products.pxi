@@ -187,7 +187,7 @@ cdef void add_slices(const real* partial, Py_ssize_t slices, Py_ssize_t size,
 # As a layer has it --------------------------------------------------------------------------------
 
 cdef Py_ssize_t count_kind(object x, int kind) except -1:
-    cdef Py_ssize_t size = size_of(<RawArray*>x)
+    cdef Py_ssize_t size = elements_of(x)
     cdef char* memory = data(x, kind, size)
     if kind == cnp.NPY_UINT8:
         return count(<const unsigned char*>memory, size)
@@ -209,7 +209,7 @@ cdef Py_ssize_t count(const pixel* x, Py_ssize_t size) noexcept nogil:
 
 def is_sparse(x) -> bool:
     """Whether so much of an array (uint8, float32 or float64) is zero that skipping it pays."""
-    return count_kind(x, kind_of_source(x)) <= DENSITY * size_of(<RawArray*>x)
+    return count_kind(x, kind_of_source(x)) <= DENSITY * elements_of(x)
 
 
 cdef int kind_of_source(object x) except -1:
@@ -285,7 +285,7 @@ cdef class Nonzeros:
         """out = x @ w; in training the gradient comes after."""
         cdef Py_ssize_t size = self.work.rows * self.work.width
         self.work.base = data(w, self.kind, self.work.n * self.work.width)
-        self.work.out = data(out, self.kind, size)
+        self.work.out = target(out, self.kind, size)
         self.work.values_by_column = at(self.buffers[1]) if training else NULL
         spread(product_share, &self.work, &self.pace[0], size * self.work.n, SERIAL_BELOW, 0)
         if self.work.is32:
@@ -298,6 +298,6 @@ cdef class Nonzeros:
         if self.work.values_by_column == NULL:
             raise ValueError("a kernel needs a product in training before the gradient")
         self.work.base = data(dy, self.kind, self.work.rows * self.work.width)
-        self.work.out = data(out, self.kind, self.work.n * self.work.width)
+        self.work.out = target(out, self.kind, self.work.n * self.work.width)
         spread(gradient_share, &self.work, &self.pace[1],
                self.work.rows * self.work.width * self.work.n, SERIAL_BELOW, 0)

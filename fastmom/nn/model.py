@@ -59,6 +59,7 @@ class Sequential(Network):
     loss: Loss
     epoch = 0               # epochs trained
     stop_training = False   # set by a callback: end after this epoch
+    batch_losses: Sequence[float] = ()      # the mean loss of each step of `fit`'s latest epoch
 
     def compile(self, optimizer: Optimizer | str = "sgd", loss: Loss | str | None = None,
                 metrics: Sequence[Any] | None = None, **hyper: Any) -> None:
@@ -220,10 +221,13 @@ class Sequential(Network):
 
     def _train_epoch(self, batches: Samples, shuffle: bool, run: CallbackList) -> dict[str, float]:
         start, sums, seen = time.perf_counter(), [0.0] * (1 + len(self._metrics)), 0
+        losses = self.batch_losses = list[float]()
         for step, (_, x, y, w) in enumerate(batches.shuffled(self._order) if shuffle else batches):
             run.on_train_batch_begin(step)
-            for i, value in enumerate(self._train(x, y, w)):
+            values = self._train(x, y, w)
+            for i, value in enumerate(values):
                 sums[i] += value
+            losses.append(values[0] / len(x))
             seen += len(x)
             if run.wants_batches:
                 run.on_train_batch_end(step, self._figures(sums, seen))
@@ -291,10 +295,10 @@ class Sequential(Network):
 
     # Files ----------------------------------------------------------------------------------------
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], extra: Any = None) -> None:
         """Write layers, weights, optimizer and random state: see `fastmom.nn.saving.save`."""
         from fastmom.nn.saving import save
-        save(self, path)
+        save(self, path, extra)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

@@ -27,7 +27,7 @@ LAYERS: dict[str, type[Layer]] = {kind.__name__: kind for kind in (
 Model = TypeVar("Model", bound="Sequential")
 
 
-def save(model: Sequential, path: str | os.PathLike[str]) -> None:
+def save(model: Sequential, path: str | os.PathLike[str], extra: Any = None) -> None:
     """Write a model to one file, whole or not at all.
 
     It holds the layers and their weights, the seed and the random state, the number of epochs
@@ -39,6 +39,8 @@ def save(model: Sequential, path: str | os.PathLike[str]) -> None:
     ----------
     path : path-like
         Ends in ``.npz``.
+    extra : optional
+        Anything JSON can hold: ``fastmom.checkpoint.load(path).extra["extra"]`` has it again.
 
     Raises
     ------
@@ -63,14 +65,15 @@ def save(model: Sequential, path: str | os.PathLike[str]) -> None:
     True
     """
     weights = model.weights
-    extra = {
+    content = {
         "layers": [_described(i, layer) for i, layer in enumerate(model.layers)],
         "input_shape": list(model.input_shape or ()), "dtype": str(model.dtype),
         "seed": model.seed,
         "dropout": [[layer.key, layer.step] for layer in _dropouts(model.layers)],
-        "compiled": None if model.optimizer is None else _compiled(model, model.optimizer)}
+        "compiled": None if model.optimizer is None else _compiled(model, model.optimizer),
+        "extra": extra}
     checkpoint.save(path, params=weights, optimizer=model.optimizer, rng=model._order,
-                    epoch=model.epoch, extra=extra)
+                    epoch=model.epoch, extra=content)
 
 
 def load(cls: type[Model], path: str | os.PathLike[str]) -> Model:

@@ -20,8 +20,8 @@ from fastmom import cli
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals, pipes and terminals")
 
-LINE = r"epoch {}/3  loss \d+\.\d{{4}}  accuracy [01]\.\d{{4}}  val loss \d+\.\d{{4}}  " \
-       r"val accuracy [01]\.\d{{4}}  \d+\.\d\d s"
+LINE = r"epoch {}/3  loss \d+\.\d{{4}}  accuracy [01]\.\d{{4}}  test loss \d+\.\d{{4}}  " \
+       r"test accuracy [01]\.\d{{4}}  \d+\.\d\d s"
 
 
 def test_output_in_a_pipe_is_plain_lines(digits: Path) -> None:

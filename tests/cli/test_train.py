@@ -20,7 +20,7 @@ from fastmom.optim.hyper import Number
 
 MNIST = os.environ.get("FASTMOM_DATA")      # before a fixture hides it
 CONFIG = {"data", "optimizer", "lr", "momentum", "nesterov", "decay", "weight_decay", "epochs",
-          "batch_size", "hidden", "dropout", "seed", "threads"}
+          "batch_size", "hidden", "dropout", "seed", "validation_split", "threads"}
 
 
 def test_json(digits: Path) -> None:
@@ -30,7 +30,7 @@ def test_json(digits: Path) -> None:
     assert content["config"] == {
         "data": str(digits), "optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "nesterov": True,
         "decay": 1e-6, "weight_decay": 0, "epochs": 2, "batch_size": 32, "hidden": [16],
-        "dropout": 0.2, "seed": 0, "threads": None}
+        "dropout": 0.2, "seed": 0, "validation_split": 0, "threads": None}
     assert len(content["epochs"]) == 2
     for epoch in content["epochs"]:
         assert set(epoch) == {"loss", "accuracy", "test_loss", "test_accuracy", "seconds"}
@@ -56,6 +56,7 @@ OPTIONS: list[tuple[list[object], dict[str, Any], bool]] = [
     (["--hidden", 16, 16], {"hidden": [16, 16]}, True),
     (["--dropout", 0], {"dropout": 0}, True),
     (["--seed", 1], {"seed": 1}, True),
+    (["--validation-split", 0.1], {"validation_split": 0.1}, True),
     (["--threads", 1], {"threads": 1}, False),
     (["--threads", 2], {"threads": 2}, False),
 ]
