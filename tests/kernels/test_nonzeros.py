@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fastmom as fm
 from fastmom import nn
 from fastmom.kernels import isa
 
@@ -32,33 +33,38 @@ def dense(dtype: Any, *shape: int) -> Any:
     return np.random.default_rng(1).standard_normal(shape).astype(dtype)
 
 
-def products(nonzeros: Any, rows: int, width: int, dtype: Any, n: int = N) -> tuple[Any, Any]:
+def products(k: Any, x: Any, width: int, dtype: Any) -> tuple[Any, Any]:
     """x @ w and x.T @ dy for the `dense` w and dy."""
+    nonzeros = k.Nonzeros(*x.shape, width, dtype)
+    nonzeros.load(x)
+    return both(nonzeros, x.shape[1], width, dtype)
+
+
+def both(nonzeros: Any, n: int, width: int, dtype: Any) -> tuple[Any, Any]:
+    rows = len(nonzeros)
     y, dw = np.full((rows, width), np.nan, dtype), np.full((n, width), np.nan, dtype)
-    nonzeros.product(dense(dtype, n, width), y)
+    nonzeros.product(dense(dtype, n, width), y, True)
     nonzeros.gradient(dense(dtype, rows, width), dw)
     return y, dw
 
 
-def check(nonzeros: Any, x: Any, width: int) -> None:
+def check(x: Any, width: int, got: tuple[Any, Any]) -> None:
     """Compare both products with NumPy's."""
-    (rows, n), dtype = x.shape, x.dtype.type
-    for got, a, b in zip(products(nonzeros, rows, width, dtype, n), (x, x.T),
-                         (dense(dtype, n, width), dense(dtype, rows, width)), strict=True):
+    (rows, n), dtype = x.shape, got[0].dtype.type
+    for result, a, b in zip(got, (x, x.T), (dense(dtype, n, width), dense(dtype, rows, width)),
+                            strict=True):
         a, b = a.astype(np.float64), b.astype(np.float64)
-        bound = EPS[dtype] * (np.abs(a) @ np.abs(b)) * max(1, (a != 0).sum(axis=1).max(initial=0))
-        assert (np.abs(got - a @ b) <= bound).all()
+        bound = EPS[dtype] * (np.abs(a) @ np.abs(b)) * (2 + (a != 0).sum(axis=1).max(initial=0))
+        assert (np.abs(result - a @ b) <= bound).all()
 
 
 @pytest.mark.parametrize("dtype", EPS)
 def test_every_width(k: Any, dtype: Any) -> None:
-    x, reference = batch(dtype), BUILDS["baseline"].Nonzeros(ROWS, N, dtype)
-    nonzeros = k.Nonzeros(ROWS, N, dtype)
-    assert nonzeros.load(x) is reference.load(x) is True
+    x = batch(dtype)
     for width in range(1, 301):
-        check(nonzeros, x, width)
-        for a, b in zip(products(nonzeros, ROWS, width, dtype),
-                        products(reference, ROWS, width, dtype), strict=True):
+        got = products(k, x, width, dtype)
+        check(x, width, got)
+        for a, b in zip(got, products(BUILDS["baseline"], x, width, dtype), strict=True):
             assert a.tobytes() == b.tobytes()
 
 
@@ -66,51 +72,75 @@ def test_every_width(k: Any, dtype: Any) -> None:
 @pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 31, 32, 33, 64, 100, 784])
 def test_every_length_of_a_row(k: Any, n: int, dtype: Any) -> None:
     for seed, rows in enumerate((1, 2, 40)):
-        x, nonzeros = batch(dtype, rows, n, 0.1, seed), k.Nonzeros(rows, n, dtype)
+        x = batch(dtype, rows, n, 0.1, seed)
         x[:, -1] = 0
         if rows > 1:
             x[0] = 0
-            x[1, :n // 8] = 1
-        assert nonzeros.load(x) == ((x != 0).sum() <= 0.3 * x.size)
-        assert nonzeros.density == (x != 0).sum() / x.size
-        if nonzeros.density <= 0.3:
-            check(nonzeros, x, 33)
+            x[1] = 1        # as dense as can be, though `is_sparse` would not have it
+        check(x, 33, products(k, x, 33, dtype))
 
 
 @pytest.mark.parametrize("dtype", EPS)
-def test_density_limit(k: Any, dtype: Any) -> None:
-    nonzeros = k.Nonzeros(10, 20, dtype)
-    for rows in (10, 5):
-        for more in (0, 1):
-            x = np.zeros((rows, 20), dtype)
-            x.flat[:6 * rows + more] = 1      # 0.3 of all, at one end: full rows and empty ones
-            assert nonzeros.load(x) == (more == 0)
-            assert nonzeros.density == pytest.approx(0.3 + more / x.size, rel=1e-12)
-            if not more:
-                check(nonzeros, x, 40)
-                x = x[::-1].copy()
-                assert nonzeros.load(x)
-                check(nonzeros, x, 40)
+@pytest.mark.parametrize("width", [90, 130, 600])
+def test_several_slices_on_any_number_of_threads(k: Any, width: int, dtype: Any) -> None:
+    x = batch(dtype, 20, 800)
+    expected = products(BUILDS["baseline"], x, width, dtype)
+    check(x, width, expected)
+    for threads in (1, 2, 3):
+        with fm.num_threads(threads):
+            nonzeros = k.Nonzeros(20, 800, width, dtype)
+            nonzeros.load(x)
+            for _ in range(3):      # the first is serial, to know the pace
+                for a, b in zip(both(nonzeros, 800, width, dtype), expected, strict=True):
+                    assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("dtype", EPS)
+@pytest.mark.parametrize("source", [np.uint8, np.float32, np.float64])
+def test_rows_of_any_source_in_any_order(k: Any, source: Any, dtype: Any) -> None:
+    rng = np.random.default_rng(5)
+    x = (rng.integers(1, 255, (50, 70)) * (rng.random((50, 70)) < 0.2)).astype(source)
+    order, ahead = rng.permutation(50)[:12], rng.permutation(50)
+    nonzeros = k.Nonzeros(12, 70, 40, dtype)
+    nonzeros.load(x, order, 1 / 255, ahead)
+    got = both(nonzeros, 70, 40, dtype)
+    check(x[order].astype(dtype) * dtype(1 / 255), 40, got)
+    for wrong in ([0, 50], [-1, 3]):
+        for where in ("order", "ahead"):
+            with pytest.raises(IndexError, match=r"row (50|-1) of 50"):
+                nonzeros.load(x, **({"order": order, "ahead": ahead} | {where: np.array(wrong)}))
+    for a, b in zip(both(nonzeros, 70, 40, dtype), got, strict=True):       # still the one before
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_what_counts_as_sparse(k: Any, dtype: Any) -> None:
+    for size in (10, 1000, 5000, 12345):
+        x = np.zeros(size, dtype)
+        x[:3 * size // 10] = 1
+        assert k.is_sparse(x)
+        x[3 * size // 10] = 1
+        assert not k.is_sparse(x)
+    with pytest.raises(TypeError, match="a kernel was given int32"):
+        k.is_sparse(np.zeros(3, np.int32))
 
 
 @pytest.mark.parametrize("dtype", EPS)
 def test_nothing_but_zeros(k: Any, dtype: Any) -> None:
-    nonzeros, x = k.Nonzeros(ROWS, N, dtype), np.zeros((ROWS, N), dtype)
+    nonzeros, x = k.Nonzeros(ROWS, N, 50, dtype), np.zeros((ROWS, N), dtype)
     x[2] = -0.0
-    assert nonzeros.load(batch(dtype))      # what was there before is gone
-    assert nonzeros.load(x)
-    assert nonzeros.density == 0
-    for result in products(nonzeros, ROWS, 50, dtype):
+    nonzeros.load(batch(dtype))      # what was there before is gone
+    both(nonzeros, N, 50, dtype)
+    nonzeros.load(x)
+    for result in both(nonzeros, N, 50, dtype):
         assert not result.any()
 
 
 @pytest.mark.parametrize("dtype", EPS)
 def test_values_that_are_not_finite_are_no_zeros(k: Any, dtype: Any) -> None:
-    nonzeros, x = k.Nonzeros(ROWS, N, dtype), np.zeros((ROWS, N), dtype)
+    x = np.zeros((ROWS, N), dtype)
     x[1, 3], x[4, 20], x[5, 36] = np.nan, np.inf, 1
-    assert nonzeros.load(x)
-    assert nonzeros.density == 3 / x.size
-    y, dw = products(nonzeros, ROWS, 33, dtype)
+    y, dw = products(k, x, 33, dtype)
     assert (np.isnan(y).all(axis=1) == (np.arange(ROWS) == 1)).all()
     assert (np.isinf(y).all(axis=1) == (np.arange(ROWS) == 4)).all()
     assert (np.isnan(dw).all(axis=1) == (np.arange(N) == 3)).all()
@@ -119,33 +149,35 @@ def test_values_that_are_not_finite_are_no_zeros(k: Any, dtype: Any) -> None:
 
 @pytest.mark.parametrize("dtype", EPS)
 def test_batches_of_any_size_up_to_the_largest(k: Any, dtype: Any) -> None:
-    nonzeros = k.Nonzeros(ROWS, N, dtype)
+    nonzeros = k.Nonzeros(ROWS, N, 35, dtype)
     for rows in (ROWS, 1, 4, ROWS, 2):
         x = batch(dtype, rows, seed=rows)
-        assert nonzeros.load(x)
-        check(nonzeros, x, 35)
-        check(nonzeros, x, 7)       # the gradient once more, from what was sorted before
-    assert not nonzeros.load(batch(dtype, ROWS + 1, share=0.01))
+        nonzeros.load(x)
+        check(x, 35, both(nonzeros, N, 35, dtype))
+    with pytest.raises(ValueError, match="10 rows where there is room for 9"):
+        nonzeros.load(batch(dtype, ROWS + 1))
+    check(x, 35, both(nonzeros, N, 35, dtype))
 
 
-@pytest.mark.parametrize("dtype", EPS)
-def test_a_batch_that_was_not_taken_leaves_the_one_before(k: Any, dtype: Any) -> None:
-    nonzeros, x = k.Nonzeros(ROWS, N, dtype), batch(dtype)
-    assert nonzeros.load(x)
-    assert not nonzeros.load(dense(dtype, ROWS, N))
-    assert nonzeros.density == 1
-    check(nonzeros, x, 40)
-
-
-def test_before_any_batch(k: Any) -> None:
-    nonzeros = k.Nonzeros(ROWS, N, np.float32)
-    nonzeros.product(np.ones((N, 4), np.float32), np.empty((0, 4), np.float32))
-    with pytest.raises(ValueError, match="where 0 elements in a row are needed"):
-        nonzeros.product(np.ones((N, 4), np.float32), np.empty((ROWS, 4), np.float32))
-    with pytest.raises(ValueError, match="where 0 elements in a row are needed"):
-        nonzeros.gradient(np.ones((ROWS, 4), np.float32), np.empty((N, 4), np.float32))
+def test_in_the_wrong_order_or_shape(k: Any) -> None:
+    nonzeros, x = k.Nonzeros(ROWS, N, 4, np.float32), batch(np.float32)
+    w, y, dy = dense(np.float32, N, 4), dense(np.float32, ROWS, 4), dense(np.float32, ROWS, 4)
+    with pytest.raises(ValueError, match="a product in training before the gradient"):
+        nonzeros.gradient(np.empty((0, 4), np.float32), w)
+    nonzeros.load(x)
+    with pytest.raises(ValueError, match="a product in training before the gradient"):
+        nonzeros.gradient(dy, w)
+    nonzeros.product(w, y, False)
+    with pytest.raises(ValueError, match="a product in training before the gradient"):
+        nonzeros.gradient(dy, w)
+    for wrong in (w[:-1], w.astype(np.float64)):
+        with pytest.raises((ValueError, TypeError), match="a kernel was given"):
+            nonzeros.product(wrong, y, True)
+    y.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        nonzeros.product(w, y, True)
     with pytest.raises(TypeError, match="a kernel was given int32"):
-        k.Nonzeros(ROWS, N, np.int32)
+        k.Nonzeros(ROWS, N, 4, np.int32)
 
 
 @pytest.mark.parametrize("dtype", EPS)
