@@ -128,7 +128,11 @@ def gather(source, order, out, double scale=1, double offset=0) -> None:
     cdef const long long* o = order_of(order, limit)
     cdef int kind = kind_of(out)
     cdef char* to = target(out, kind, rows * n)
-    if kind == cnp.NPY_FLOAT:
-        gather_kind(source, o, rows, n, scale, offset, <float*>to)
-    else:
-        gather_kind(source, o, rows, n, scale, offset, <double*>to)
+    cdef fm_float_mode mode = begin()
+    try:
+        if kind == cnp.NPY_FLOAT:
+            gather_kind(source, o, rows, n, scale, offset, <float*>to)
+        else:
+            gather_kind(source, o, rows, n, scale, offset, <double*>to)
+    finally:
+        fm_flush_end(mode)

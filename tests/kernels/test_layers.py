@@ -210,7 +210,7 @@ KERNELS: list[Callable[[Any, Any], list[Any]]] = [
 
 def test_every_kernel_is_tested() -> None:
     assert {*layers.NAMES} == {each.__name__ for each in KERNELS} | {
-        "Nonzeros", "dropout_gradient", "random_words"}
+        "Nonzeros", "is_sparse", "dropout_gradient", "random_words"}
 
 
 @pytest.mark.parametrize("dtype", EPS)
