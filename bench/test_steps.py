@@ -98,7 +98,7 @@ def test_step(case: Case, who: str, measure: Callable[..., None]) -> None:
     params, state, step = stepper(case, who, optimizer, grads)
     measure(step)
     assert_finite([*params, *state])
-    assert all(array.any() for array in state)
+    assert any(array.any() for array in state)
 
 
 @rows(*((Case(name, "1,000,000", dtype), [f"{who}, {kind}" for who in (*teams(10**6), last)
@@ -120,7 +120,7 @@ def test_step_from_state(case: Case, who: str, measure: Callable[..., None],
 
     prepare()
     step()
-    assert all((array < value).all() for array in state)       # it has decayed
+    assert (state[0] < value).all()     # it has decayed
     measure(step, prepare)
     assert_finite([*params, *state])
 
