@@ -97,9 +97,13 @@ def measure(benchmark: Any, case: Any, who: str) -> Iterator[Callable[..., None]
     benchmark.group = str(case)
     benchmark.extra_info |= {"row": who, "control": "fastmom" not in who}
 
-    def run(work: Callable[[], Any], prepare: Callable[[], Any] | None = None,
+    def run(work: Callable[[], Any], limit: str = "cache", prepare: Callable[[], Any] | None = None,
             rounds: int = 50) -> None:
-        """Time `work`; if every single call has to be prepared, so many calls."""
+        """Time `work`; if every single call has to be prepared, so many calls.
+
+        How much the machine disturbs it depends on what limits it: see `bench.compare`.
+        """
+        benchmark.extra_info["limit"] = "threads" if who.startswith(ALL) else limit
         if prepare is None:
             benchmark(work)
         else:

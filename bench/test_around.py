@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import fastmom as fm
-from bench.conftest import assert_finite, rows, teams
+from bench.conftest import ONE, assert_finite, rows, teams
 from bench.workloads import LISTS
 from fastmom.optim import schedules
 
@@ -27,9 +27,9 @@ VALUES: dict[str, Callable[[int], float]] = {
     "fastmom OneCycle": schedules.OneCycle(0.1, 1000),
     "fastmom Piecewise": schedules.Piecewise([(0, schedules.Linear(0.0, 0.1, 100)), (100, 0.1)])}
 SCHEDULED: dict[str, dict[str, Any]] = {
-    "fastmom, constants": {"lr": 1e-9, "momentum": 0.9},
-    "fastmom, lr=Cosine": {"lr": schedules.Cosine(1e-9, 0.0, 10**6), "momentum": 0.9},
-    "fastmom, lr=Cosine, momentum=Sutskever": {"lr": schedules.Cosine(1e-9, 0.0, 10**6),
+    f"{ONE}, constants": {"lr": 1e-9, "momentum": 0.9},
+    f"{ONE}, lr=Cosine": {"lr": schedules.Cosine(1e-9, 0.0, 10**6), "momentum": 0.9},
+    f"{ONE}, lr=Cosine, momentum=Sutskever": {"lr": schedules.Cosine(1e-9, 0.0, 10**6),
                                                "momentum": schedules.Sutskever()}}
 MLP, RESNET = "MNIST MLP", "ResNet-50"
 
@@ -64,11 +64,12 @@ def test_scheduled_step(case: str, who: str, measure: Callable[..., None]) -> No
     assert_finite(params)
 
 
-FUSED, WITHOUT = teams(10**6), "fastmom, without EMA"
-WAYS = [*FUSED, "fastmom, EMA.update after the step", "NumPy out= after it", WITHOUT]
+FUSED = teams(10**6)
+UPDATE, OUT, WITHOUT = f"{ONE}, EMA.update", f"{ONE}, NumPy out=", f"{ONE}, no EMA"
 
 
-@rows(*((f"SGD step with EMA, {name}", WAYS, name == RESNET) for name in (MLP, RESNET)))
+@rows(*((f"SGD step with EMA, {name}", [*FUSED, UPDATE, OUT, WITHOUT], name == RESNET)
+        for name in (MLP, RESNET)))
 def test_ema(case: str, who: str, measure: Callable[..., None]) -> None:
     name = case.partition(", ")[2]
     params, grads = arrays(name), arrays(name, 1)
@@ -83,7 +84,7 @@ def test_ema(case: str, who: str, measure: Callable[..., None]) -> None:
             np.add(e, s, out=e)
 
     after: Callable[[], object] = lambda: None      # noqa: E731
-    if who.startswith("NumPy"):
+    if who == OUT:
         after = average
     elif who != WITHOUT:
         ema = fm.EMA(params, 0.999, optimizer=optimizer if who in FUSED else None)
@@ -99,7 +100,7 @@ def test_ema(case: str, who: str, measure: Callable[..., None]) -> None:
         for b, p, e in zip(before, params, averages, strict=True):
             np.testing.assert_allclose(e, 0.999 * b + 0.001 * p, rtol=1e-4, atol=1e-6)
     optimizer.lr = 1e-9
-    measure(run)
+    measure(run, "memory" if name == RESNET else "cache")
     assert_finite([*params, *averages])
 
 
@@ -134,7 +135,7 @@ def test_checkpoint(case: str, who: str, measure: Callable[..., None], tmp_path:
     load()
     for found, array in zip([*params, *velocity], expected, strict=True):
         np.testing.assert_array_equal(found, array)
-    measure(save if what == "save" else load)
+    measure(save if what == "save" else load, "files")
 
 
 SMOOTHING = ["fastmom smooth", "fastmom ExponentialSmoothing, one by one", "Python loop"]

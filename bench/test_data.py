@@ -51,7 +51,7 @@ def test_read(case: str, who: str, measure: Callable[..., None], images: Any,
 
     run = read if who == OURS else least
     np.testing.assert_array_equal(run(), images)
-    measure(run)
+    measure(run, "files")
 
 
 @rows(("load a directory of 10,000 images", [OURS, NUMPY], False))
@@ -74,7 +74,7 @@ def test_load(case: str, who: str, measure: Callable[..., None], digits: tuple[A
     run = load if who == OURS else least
     for found, array in zip(run(), arrays, strict=True):
         np.testing.assert_array_equal(found, array)
-    measure(run)
+    measure(run, "files")
 
 
 @rows(*DRAWING)
@@ -94,4 +94,4 @@ def test_cached(case: str, who: str, measure: Callable[..., None], tmp_path: Pat
     (drawn, _), _ = load_digits(10_000, 1)
     assert list(tmp_path.rglob("*.npz"))
     np.testing.assert_array_equal(load_digits(10_000, 1)[0][0], drawn)
-    measure(lambda: load_digits(10_000, 1))
+    measure(lambda: load_digits(10_000, 1), "files")

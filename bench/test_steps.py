@@ -49,6 +49,10 @@ class Case(NamedTuple):
         return sum(math.prod(shape) for shape in self.shapes)
 
     @property
+    def limit(self) -> str:
+        return "memory" if self.elements > 300_000 else "cache"
+
+    @property
     def hyper(self) -> dict[str, Any]:
         name, _, value = self.options.partition("=")
         return HYPER.get(self.optimizer, {}) | ({name: float(value)} if name else {})
@@ -96,7 +100,7 @@ def test_step(case: Case, who: str, measure: Callable[..., None]) -> None:
     check_first_steps(case, who, optimizer, grads)
     optimizer.lr = STILL
     params, state, step = stepper(case, who, optimizer, grads)
-    measure(step)
+    measure(step, case.limit)
     assert_finite([*params, *state])
     assert any(array.any() for array in state)
 
@@ -121,7 +125,7 @@ def test_step_from_state(case: Case, who: str, measure: Callable[..., None],
     prepare()
     step()
     assert (state[0] < value).all()     # it has decayed
-    measure(step, prepare)
+    measure(step, case.limit, prepare)
     assert_finite([*params, *state])
 
 
