@@ -9,15 +9,16 @@ not use fastmom, the controls, do not change with it: how their times differ is 
   there are too few). It is divided out of a benchmark's ratio of minima and of medians.
 - The noise is twice the 95 % quantile of how far those controls' ratios are from the drift, or the
   same of all controls with that limit if it is larger. Where a limit has too few controls (no
-  control has a team of threads), it is four standard deviations of all benchmarks with it,
-  estimated by their median deviation. To either is added how far the benchmark's own lower quartile
-  lies above its minimum, in the run where it is farther.
+  control has a team of threads), all benchmarks with it are taken instead, and how far they are
+  from their own median. To either is added how far the benchmark's own lower quartile lies above
+  its minimum, in the run where it is farther.
 
 A benchmark is slower if both of its ratios are above 1 by more than the noise, and than 5 %; faster
 likewise. Exit status: 0; 1 if one is slower; 2 if nothing can be said.
 
 What disturbs the machine for as long as a benchmark runs looks like a slower fastmom in two runs.
-More of them, taken in turns, tell it: ``OLD.json NEW.json OLD2.json NEW2.json`` compares the best.
+Where others use the machine, take three of each in turns; their best times are compared:
+``OLD1.json NEW1.json OLD2.json NEW2.json OLD3.json NEW3.json``.
 """
 
 from __future__ import annotations
@@ -34,7 +35,6 @@ FLOOR = 0.05        # smaller differences are not reported however quiet the mac
 NEAREST = 10        # controls
 FEWEST = 5          # no more benchmarks than these tell nothing about the machine
 TAIL, MARGIN = 0.95, 2.0
-NORMAL = 1.4826     # a normal distribution's standard deviation in median absolute deviations
 INFO = ("cpu", "node", "threads", "numpy", "python_version", "mode")     # should be equal
 
 
@@ -119,7 +119,7 @@ def compare(old: dict[str, Times], new: dict[str, Times]) -> list[Verdict]:
     for i, (name, kind) in enumerate(zip(names, kinds, strict=True)):
         pool = pools[kind.limit]
         noise = (MARGIN * max(tail(minima, pool), tail(minima, around[i])) if len(pool) > FEWEST
-                 else deviation(minima, alike[kind.limit]))
+                 else MARGIN * tail(minima, alike[kind.limit], centred=True))
         noise = max(FLOOR, noise) + max(old[name].spread, new[name].spread)
         verdicts.append(Verdict(name, minima[i], medians[i], noise, kind.control, kind.limit))
     return sorted(verdicts, key=lambda verdict: -verdict.minima)
@@ -134,18 +134,13 @@ def middle(ratios: Sequence[float], of: Sequence[int]) -> float:
     return statistics.median(ratios[i] for i in of)
 
 
-def tail(ratios: Sequence[float], of: Sequence[int]) -> float:
-    """The 95 % quantile of their distances from the drift."""
-    distances = sorted(abs(ratios[i]) for i in of)
-    return distances[math.ceil(TAIL * len(distances)) - 1]
-
-
-def deviation(ratios: Sequence[float], of: Sequence[int]) -> float:
-    """Four standard deviations, which a few that did change hardly move."""
+def tail(ratios: Sequence[float], of: Sequence[int], centred: bool = False) -> float:
+    """The 95 % quantile of their distances from the drift, or from their own median."""
     if len(of) <= FEWEST:
         return math.inf
-    center = middle(ratios, of)
-    return 2 * MARGIN * NORMAL * statistics.median(abs(ratios[i] - center) for i in of)
+    center = middle(ratios, of) if centred else 0.0
+    distances = sorted(abs(ratios[i] - center) for i in of)
+    return distances[math.ceil(TAIL * len(distances)) - 1]
 
 
 def report(verdicts: Sequence[Verdict], every: bool) -> str:

@@ -28,8 +28,8 @@ VALUES: dict[str, Callable[[int], float]] = {
     "fastmom Piecewise": schedules.Piecewise([(0, schedules.Linear(0.0, 0.1, 100)), (100, 0.1)])}
 SCHEDULED: dict[str, dict[str, Any]] = {
     f"{ONE}, constants": {"lr": 1e-9, "momentum": 0.9},
-    f"{ONE}, lr=Cosine": {"lr": schedules.Cosine(1e-9, 0.0, 10**6), "momentum": 0.9},
-    f"{ONE}, lr=Cosine, momentum=Sutskever": {"lr": schedules.Cosine(1e-9, 0.0, 10**6),
+    f"{ONE}, lr": {"lr": schedules.Cosine(1e-9, 0.0, 10**6), "momentum": 0.9},
+    f"{ONE}, lr and momentum": {"lr": schedules.Cosine(1e-9, 0.0, 10**6),
                                                "momentum": schedules.Sutskever()}}
 MLP, RESNET = "MNIST MLP", "ResNet-50"
 
@@ -51,7 +51,7 @@ def test_schedule(case: str, who: str, measure: Callable[..., None]) -> None:
     measure(run)
 
 
-@rows((f"SGD step, {MLP}, hyper-parameters scheduled", list(SCHEDULED), False))
+@rows((f"SGD step, {MLP}, scheduled", list(SCHEDULED), False))
 def test_scheduled_step(case: str, who: str, measure: Callable[..., None]) -> None:
     params, grads, hyper = arrays(MLP), arrays(MLP, 1), SCHEDULED[who]
     optimizer = fm.SGD(params, **hyper)
