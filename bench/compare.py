@@ -14,7 +14,8 @@ not use fastmom, the controls, do not change with it: how their times differ is 
   its minimum, in the run where it is farther.
 
 A benchmark is slower if both of its ratios are above 1 by more than the noise, and than 5 %; faster
-likewise. Exit status: 0; 1 if one is slower; 2 if nothing can be said.
+likewise. Exit status: 0; 1 if one is slower; 2 if the runs cannot be compared, or if none is slower
+but the noise would hide a quarter.
 
 What disturbs the machine for as long as a benchmark runs looks like a slower fastmom in two runs.
 Where others use the machine, take three of each in turns; their best times are compared:
@@ -33,6 +34,7 @@ from typing import Any, NamedTuple
 
 FLOOR = 0.05        # smaller differences are not reported however quiet the machine is
 NEAREST = 10        # controls
+HIDDEN = 0.25       # the noise that is too much for an "all is well"
 FEWEST = 5          # no more benchmarks than these tell nothing about the machine
 TAIL, MARGIN = 0.95, 2.0
 INFO = ("cpu", "node", "threads", "numpy", "python_version", "mode")     # should be equal
@@ -46,12 +48,13 @@ class Times(NamedTuple):
     spread: float       # of its rounds, relative: the lower quartile above the minimum
     control: bool
     limit: str
+    label: str
 
 
 class Verdict(NamedTuple):
     """Natural logarithms of ratios new / old, without the drift."""
 
-    name: str
+    label: str
     minima: float
     medians: float
     noise: float
@@ -65,12 +68,6 @@ class Verdict(NamedTuple):
             return ""
         return "SLOWER" if low > self.noise else "faster" if high < -self.noise else ""
 
-    @property
-    def label(self) -> str:
-        """Of ``test_step[case: who]`` what is in the brackets."""
-        return self.name.partition("[")[2].removesuffix("]") or self.name
-
-
 def read(paths: Sequence[Path]) -> tuple[dict[str, Times], dict[str, Any]]:
     """The best times of these runs by benchmark, in the order they ran, and the machine's data."""
     best: dict[str, Times] = {}
@@ -80,9 +77,9 @@ def read(paths: Sequence[Path]) -> tuple[dict[str, Times], dict[str, Any]]:
         info = run["machine_info"]
         info["cpu"] = info.get("cpu", {}).get("brand_raw")
         for bench in run["benchmarks"]:
-            stats, name = bench["stats"], bench["fullname"]
+            stats, name, extra = bench["stats"], bench["fullname"], bench["extra_info"]
             times = Times(stats["min"], stats["median"], stats["q1"] / stats["min"] - 1,
-                          bench["extra_info"]["control"], bench["extra_info"]["limit"])
+                          extra["control"], extra["limit"], f"{bench['group']}: {extra['row']}")
             best[name] = merged(best[name], times) if name in best else times
     return best, info
 
@@ -121,7 +118,8 @@ def compare(old: dict[str, Times], new: dict[str, Times]) -> list[Verdict]:
         noise = (MARGIN * max(tail(minima, pool), tail(minima, around[i])) if len(pool) > FEWEST
                  else MARGIN * tail(minima, alike[kind.limit], centred=True))
         noise = max(FLOOR, noise) + max(old[name].spread, new[name].spread)
-        verdicts.append(Verdict(name, minima[i], medians[i], noise, kind.control, kind.limit))
+        verdicts.append(Verdict(kind.label, minima[i], medians[i], noise, kind.control,
+                                kind.limit))
     return sorted(verdicts, key=lambda verdict: -verdict.minima)
 
 
@@ -156,10 +154,15 @@ def report(verdicts: Sequence[Verdict], every: bool) -> str:
     lines.append(f"{len(ours)} benchmarks, {len(verdicts) - len(ours)} controls: "
                  f"{words.count('SLOWER')} slower, {words.count('faster')} faster")
     lines.append("taken for noise, by what limits the benchmark (median):")
-    for limit in sorted({v.limit for v in ours}):
-        noise = [v.noise for v in ours if v.limit == limit]
-        lines.append(f"  {limit:8}{percent(statistics.median(noise)):>5} of {len(noise)}")
+    lines += [f"  {limit:8}{percent(noise):>5}" for limit, noise in noises(verdicts).items()]
     return "\n".join(lines)
+
+
+def noises(verdicts: Sequence[Verdict]) -> dict[str, float]:
+    """The median noise of our benchmarks, by what limits them."""
+    ours = [v for v in verdicts if not v.control]
+    return {limit: statistics.median(v.noise for v in ours if v.limit == limit)
+            for limit in sorted({v.limit for v in ours})}
 
 
 def percent(logarithm: float) -> str:
@@ -187,7 +190,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if names:
             print(f"only in the {what} run: {len(names)} benchmarks")
     print(report(verdicts, args.all))
-    return int(any(v.word == "SLOWER" for v in verdicts))
+    if any(v.word == "SLOWER" for v in verdicts):
+        return 1
+    if min(noises(verdicts).values(), default=math.inf) > HIDDEN:
+        print("too noisy to say that nothing is slower: take three runs of each, in turns")
+        return 2
+    return 0
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ def run(file: Path, seed: int, factors: Factors | None = None, machine: float = 
         benchmarks.append({
             "fullname": f"bench/test_it.py::test_it[{name}]",
             "stats": {"min": fastest, "median": 1.02 * fastest, "q1": 1.01 * fastest},
-            "extra_info": {"control": control, "limit": limit}})
+            "extra_info": {"control": control, "limit": limit, "row": name.split()[2]},
+            "group": name.rpartition(" ")[0]})
     file.write_text(json.dumps({"machine_info": {"threads": 2}, "benchmarks": benchmarks}))
     return file
 
@@ -37,7 +38,7 @@ def run(file: Path, seed: int, factors: Factors | None = None, machine: float = 
 def lines_with(text: str, word: str) -> list[str]:
     """The names in the table's rows that end so."""
     rows = [line for line in text.splitlines() if line.endswith(f" {word}") and "%" in line]
-    return [" ".join(row.split()[:3]) for row in rows]
+    return [" ".join(row.replace(":", "").split()[:3]) for row in rows]
 
 
 @pytest.mark.parametrize("machine", [1.0, 1.5, 0.7])
@@ -99,7 +100,8 @@ def test_wide_rounds_widen_the_noise(tmp_path: Path) -> None:
     old, new = run(tmp_path / "old", 0), run(tmp_path / "new", 1, {VICTIM: 1.3})
     content = json.loads(new.read_text())
     for bench in content["benchmarks"]:
-        bench["stats"]["q1"] *= 1.4
+        if VICTIM in bench["fullname"]:
+            bench["stats"]["q1"] *= 1.4
     assert main([str(old), str(new)]) == 1
     new.write_text(json.dumps(content))
     assert main([str(old), str(new)]) == 0
@@ -126,6 +128,14 @@ def test_noise_is_stated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
               for line in text.splitlines() if line.startswith("  ")}
     assert stated.keys() == {"cache", "memory", "threads"}
     assert 5 < stated["cache"] < stated["memory"] < stated["threads"]
+
+
+def test_a_noisy_machine_is_not_taken_for_no_change(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = (run(tmp_path / name, seed, noise=0.2) for seed, name in enumerate(("old", "new")))
+    assert main([str(old), str(new)]) == 2
+    assert "0 slower" in (text := capsys.readouterr().out)
+    assert "too noisy" in text
 
 
 def test_a_control_is_never_slower(tmp_path: Path) -> None:
