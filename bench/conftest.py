@@ -20,9 +20,9 @@ from fastmom.data import load_digits
 
 # pytest-benchmark's options, where the command line has none. A round takes a millisecond at least:
 # shorter ones would weigh down the stored runs and measure the clock.
-QUICK = {"min_time": 1e-3, "max_time": 0.2, "min_rounds": 5, "disable_gc": True,
+QUICK = {"min_time": "0.001", "max_time": "0.2", "min_rounds": 5, "disable_gc": True,
          "columns": ["min", "median", "iqr", "rounds"]}
-FULL = QUICK | {"max_time": 0.5, "min_rounds": 7}
+FULL = QUICK | {"max_time": "0.5", "min_rounds": 7}
 MODES = {False: "quick (under 3 minutes; --full for all sizes and optimizers)",
          True: "full (under 30 minutes, 12 GB of memory)"}
 ONE, ALL = "fastmom, 1 thread", "fastmom, all threads"
@@ -35,8 +35,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)     # pytest-benchmark reads its options in its own
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "full: runs with --full only")
-    # A stored run of another machine may be compared with
-    config.addinivalue_line("filterwarnings", "ignore:Benchmark machine_info is different")
     given = {arg.partition("=")[0] for arg in config.invocation_params.args}
     for name, value in (FULL if config.option.full else QUICK).items():
         if f"--benchmark-{name.replace('_', '-')}" not in given:
