@@ -24,7 +24,7 @@ QUICK = {"min_time": "0.001", "max_time": "0.2", "min_rounds": 5, "disable_gc": 
          "columns": ["min", "median", "iqr", "rounds"]}
 FULL = QUICK | {"max_time": "0.5", "min_rounds": 7}
 MODES = {False: "quick (under 3 minutes; --full for all sizes and optimizers)",
-         True: "full (under 30 minutes, 12 GB of memory)"}
+         True: "full (under 30 minutes, 8 GB of memory)"}
 ONE, ALL = "fastmom, 1 thread", "fastmom, all threads"
 
 
