@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,3 +23,11 @@ def no_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FASTMOM_DATA", raising=False)
     monkeypatch.delenv("FASTMOM_DEBUG", raising=False)
     monkeypatch.setattr(mnist, "MIRRORS", ("http://127.0.0.1:9/",))
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Ctrl-C is heard, also where the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
