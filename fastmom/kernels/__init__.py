@@ -1,7 +1,8 @@
 """The compiled engine: raw pointers and loops, nothing of optimizers.
 
-`engine` binds arrays and takes steps, `sweep` holds the only parallel region, and the rules it
-calls are compiled once per instruction set from `rules.pxi`. `isa` picks the build at import.
+`engine` binds arrays and takes steps, `sweep` passes over their chunks, and the rules it calls are
+compiled once per instruction set from `rules.pxi`, as what networks need is from `layers.pxi`.
+`isa` picks the build at import; `team` holds the only parallel region.
 """
 
 try:
