@@ -66,7 +66,7 @@ FM_COMBINE(fm_combine64, double, fm_vector64)
         ptrdiff_t c = 0, i = 0;                                                                     \
         FM_NONZEROS_REST(to)                                                                        \
     }
-#ifdef __AVX512F__
+#if defined(__AVX512F__) && (defined(__GNUC__) || defined(__clang__))
 #include <immintrin.h>
 #define FM_NONZEROS_16(name, from, read)                                                            \
     static inline ptrdiff_t name(const from *x, ptrdiff_t n, float scale, float *v, int *k) {       \
