@@ -109,9 +109,10 @@ static inline void fm_prefetch(const char *p) {
 static inline float fm_exp32(float x) {
     const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
     float n, r, p;
-    int bits;
+    uint32_t bits; /* of the sum: the integer is in the lowest */
     x = x < -87.0f ? -87.0f : x;
     n = x * 1.44269504f + shift;
+    memcpy(&bits, &n, sizeof bits);
     n = n - shift;
     r = x - n * 0.693359375f; /* ln 2 in two parts, the first exact in n's range */
     r = r + n * 2.12194440e-4f;
@@ -123,7 +124,7 @@ static inline float fm_exp32(float x) {
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    bits = ((int)n + 127) << 23;
+    bits = (bits + 127u) << 23;
     memcpy(&n, &bits, sizeof n);
     return p * n;
 }
