@@ -11,12 +11,12 @@ optimizers  every optimizer against NumPy and PyTorch: `bench.optimizers`
 epoch       a training epoch on MNIST in every library: `bench.epoch`
 accuracy    test accuracy on MNIST with and without momentum: `bench.accuracy`
 
-Sections that are not asked for stay as they are in results.json; with none, ``--sections``, the
-report and the figures are made anew from what is there. Candidates take turns, in processes of their
-own where they are other libraries: a peer may have an interpreter of its own (``--python
-torch=/path/to/python``), which needs NumPy and this directory's files. For torch it also runs engine
-and optimizers, so it must be able to import fastmom's compiled modules. What is missing is named
-with the reason.
+Sections that are not asked for stay as they are in results.json; with ``--sections`` and no name
+the report and the figures are made anew from what is there. Candidates take turns, in processes of
+their own where they are other libraries. A peer may have an interpreter of its own (``--python
+torch=/path/to/python``), which needs NumPy and this directory's files; torch's also runs engine and
+optimizers, so it must be able to import fastmom's compiled modules. What is missing is named with
+the reason.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import accuracy, bandwidth, epoch, steps, stored
+from bench.acceptance import print_table
 from bench.report import write_report
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -131,6 +132,7 @@ def main() -> None:
         results[name] = measure(name, args)
         stored.save(file, {key: results[key] for key in SECTIONS if key in results})
     write_report(results, args.output)
+    print_table(results)
     print(f"\nwritten: {file}, {args.output / 'report.md'} and figures")
 
 
