@@ -42,9 +42,11 @@ def epoch_rows(results: Results) -> list[Row]:
 
 
 def fastest(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Of the rows of an epoch, one for each system."""
-    timed = sorted((row for row in rows if "min" in row), key=lambda row: -row["min"])
-    return {row["system"]: row for row in timed}
+    """Of the rows of an epoch, one for each system, the fastest first."""
+    best: dict[str, dict[str, Any]] = {}
+    for row in sorted((row for row in rows if "min" in row), key=lambda row: row["min"]):
+        best.setdefault(row["system"], row)
+    return best
 
 
 def rows_with_targets(results: Results) -> list[Row]:

@@ -95,8 +95,8 @@ def by_optimizer(rounds: int, largest: int = SIZES[-1]) -> list[dict[str, Any]]:
             def step(optimizer: Any = optimizer, grads: Any = grads) -> None:
                 optimizer.step(grads)
             seconds = interleaved({name: step}, rounds)[name]
-            arrays = sum(isinstance(a, np.ndarray) and a.size == elements
-                         for a in optimizer.state[0].values())
+            # State that stays zero belongs to options that are off, and is not touched
+            arrays = sum(bool(a.any()) for a in optimizer.state[0].values())
             rows.append({"optimizer": name, "elements": elements, "seconds": seconds,
                          "working_set": 4 * elements * (2 + arrays),
                          "bytes": 4 * elements * (3 + 2 * arrays)})

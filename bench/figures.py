@@ -101,10 +101,10 @@ def roofline(results: Results) -> Figure:
 
 
 def cache_sizes(caches: list[str]) -> dict[str, int]:
-    """Bytes of each level that holds data."""
+    """Bytes of each level."""
     units = {"K": 2**10, "M": 2**20}
-    found = (text.split() for text in caches if "instruction" not in text)
-    return {level: int(text[:-1]) * units[text[-1]] for level, _, text in found}
+    found = (text.split() for text in caches)
+    return {level: int(text[:-1]) * units[text[-1]] for level, text in found}
 
 
 def threads(results: Results) -> Figure:
@@ -132,7 +132,7 @@ def threads(results: Results) -> Figure:
 
 def epoch(results: Results) -> Figure:
     """Seconds per epoch of each system's fastest variant."""
-    chosen = {model: {name: row for name, row in reversed(fastest(content["rows"]).items())
+    chosen = {model: {name: row for name, row in fastest(content["rows"]).items()
                       if name != "sgemm"}
               for model, content in results["epoch"]["models"].items()}
     counts = [len(best) for best in chosen.values()]

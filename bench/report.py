@@ -67,4 +67,4 @@ def write_report(results: Results, folder: Path) -> None:
             if picture:
                 figures.write(picture, results, folder)
                 parts.append(f"![{title}]({picture}.png)")
-    (folder / "report.md").write_text("\n\n".join(parts) + "\n")
+    (folder / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")

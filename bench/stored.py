@@ -62,7 +62,7 @@ def duration(seconds: float) -> str:
 # The file -----------------------------------------------------------------------------------------
 
 def load(path: Path) -> Results:
-    content: Results = json.loads(path.read_text())
+    content: Results = json.loads(path.read_text(encoding="utf-8"))
     return content
 
 
@@ -72,7 +72,7 @@ def save(path: Path, content: Results) -> None:
     for name, part in content.items():
         text = json.dumps(rounded(part), ensure_ascii=False)
         lines.append(f"{json.dumps(name)}: {text.replace('}, {', '},' + chr(10) + ' {')}")
-    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 def rounded(part: Any) -> Any:
@@ -101,12 +101,13 @@ def cpu_name() -> str:
 
 
 def caches() -> list[str]:
-    """Of the first core; none where there is no /sys."""
+    """Those for data that the first core uses; none where there is no /sys."""
     found = []
     for cache in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         level, kind, size = ((cache / name).read_text().strip()
                              for name in ("level", "type", "size"))
-        found.append(f"L{level} {kind.lower()} {size}")
+        if kind != "Instruction":
+            found.append(f"L{level} {size}")
     return found
 
 

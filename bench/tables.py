@@ -104,7 +104,7 @@ def epoch(results: Results) -> str:
                  f"{row['target']:g}" if "target" in row else "",
                  f"{row['first_loss']:.3f}" if row["first_loss"] else "",
                  f"{row['test_accuracy']:.2%}" if row["test_accuracy"] else "", row["versions"]]
-                for name, row in reversed(best.items())]
+                for name, row in best.items()]
         parts += [f"### {model}: {sizes}, dropout {content['dropout']:g}, batch "
                   f"{content['batch']}",
                   table(["system", "fastest variant", "minimum", "median", "ratio", "target",
