@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from fastmom.optim import OPTIMIZERS
 
 KERNELS = {"scale": (1, 8), "triad": (2, 12)}      # arrays, and bytes moved per element
 SMALLEST, LARGEST = 2**14, 2**30                   # bytes worked on
+CALL = 2**27            # bytes worked on in a call: far more than it takes to wake a team
 SIZES = [10**power for power in range(3, 9)]       # elements
 HYPER: dict[str, dict[str, Any]] = {"SGD": {"momentum": 0.9}}
 MOMENTUM_BYTES = 20     # that a step of SGD with momentum moves per element
@@ -64,7 +65,7 @@ def by_working_set(rounds: int, largest: int = LARGEST) -> list[dict[str, Any]]:
     """Seconds per pass of each kernel over each number of bytes."""
     rows, worked_on = [], SMALLEST
     while worked_on <= largest:
-        runs, passes = {}, max(1, 2**20 // worked_on)
+        runs, passes = {}, max(1, CALL // worked_on)
         x, y = np.ones(worked_on // 4, np.float32), np.zeros(worked_on // 8, np.float32)
         for kernel, (arrays, _) in KERNELS.items():
             run = getattr(library(), f"{kernel}_passes")
@@ -88,7 +89,7 @@ def by_optimizer(rounds: int, largest: int = SIZES[-1]) -> list[dict[str, Any]]:
     rows = []
     for elements in (size for size in SIZES if size <= largest):
         for cls in OPTIMIZERS.values():
-            name, make = cls.__name__, cls
+            name, make = cls.__name__, cast(Any, cls)
             params, grads = Case([[elements]], "", None).tensors()
             optimizer: Any = make(params, lr=LR, **HYPER.get(name, {}))
 

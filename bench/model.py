@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,11 +95,11 @@ def nonnegative(columns: Any) -> Any:
 
     They are few, so that trying them all is the simplest way to be exact.
     """
-    best, least = np.zeros(columns.shape[1]), np.inf
+    best, least = np.zeros(columns.shape[1]), math.inf
     for count in range(1, columns.shape[1] + 1):
         for chosen in map(list, itertools.combinations(range(columns.shape[1]), count)):
             x = np.linalg.lstsq(columns[:, chosen], np.ones(len(columns)), rcond=None)[0]
-            error = np.linalg.norm(columns[:, chosen] @ x - 1)
+            error = float(np.linalg.norm(columns[:, chosen] @ x - 1))
             if (x >= 0).all() and error < least:
                 best, least = np.zeros(columns.shape[1]), error
                 best[chosen] = x

@@ -40,7 +40,7 @@ def gpt2() -> Shapes:
 
 def many(count: int = 200, size: int = 1000) -> Shapes:
     """Many small tensors."""
-    return count * [(size,)]
+    return [(size,) for _ in range(count)]
 
 
 LISTS: dict[str, Shapes] = {
