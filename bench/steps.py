@@ -87,6 +87,8 @@ def measure_case(case: Case, workers: dict[str, Worker], rounds: int) -> dict[st
         records += [Record(worker, variant, name, "", "step")
                     for variant in prepared.get("variants", [])]
     load = take_turns(records, rounds, BUDGET, SETTLE)
+    for worker in workers.values():
+        worker.ask("drop", None)
     seconds = {f"{record.system} {record.request}".strip(): record for record in records}
     errors |= {name: record.error for name, record in seconds.items() if record.error}
     return row | {"seconds": {name: record.seconds for name, record in seconds.items()

@@ -5,8 +5,8 @@ reason}`` and ends. In between it waits for input.
 
 - Of epochs, to the setting on its command line: to ``{"epoch": variant}`` it answers with the
   seconds and the figures of an epoch, and to ``{"accuracy": variant}`` with the test accuracy.
-- Of steps: ``{"prepare": case}`` replaces the tensors and answers with the variants, and to
-  ``{"step": variant}`` it answers with the seconds of one step.
+- Of steps: ``{"prepare": case}`` makes the tensors and answers with the variants, to ``{"step":
+  variant}`` it answers with the seconds of one step, and ``{"drop": null}`` frees the tensors.
 
 To what fails it answers ``{"error": …}``.
 """
@@ -57,9 +57,12 @@ class Steps:
         self.loops: dict[str, int] = {}
         self.variants: list[str] = []
 
+    def drop(self, _: None) -> Answer:
+        """Free its tensors."""
+        self.runs, self.loops = {}, {}
+        return {}
+
     def prepare(self, case: dict[str, Any]) -> Answer:
-        self.runs = {}      # its tensors are freed before the next ones are made
-        self.loops = {}
         self.runs = self.make(Case(**case))
         return {"variants": list(self.runs)}
 
