@@ -14,6 +14,7 @@ from typing import Any
 from fastmom.cli import main as fastmom
 
 SEEDS = range(5)
+MOMENTA = 0.0, 0.9
 
 
 def epochs(momentum: float, seed: int) -> list[dict[str, Any]]:
@@ -27,17 +28,27 @@ def epochs(momentum: float, seed: int) -> list[dict[str, Any]]:
         return result
 
 
-def main() -> None:
-    rows = []
-    for momentum in (0.0, 0.9):
-        runs = [epochs(momentum, seed) for seed in SEEDS]
+def measure() -> list[dict[str, Any]]:
+    """For each momentum, every epoch of every seed."""
+    return [{"momentum": momentum, "runs": [epochs(momentum, seed) for seed in SEEDS]}
+            for momentum in MOMENTA]
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    lines = ["| momentum | seed 0 | mean of seeds 0 to 4 | range | loss of epoch 1 | an epoch |",
+             "|---|---|---|---|---|---|"]
+    for row in rows:
+        runs = row["runs"]
         final = [run[-1]["test_accuracy"] for run in runs]
         first = statistics.mean(run[0]["loss"] for run in runs)
         seconds = statistics.median(e["seconds"] for run in runs for e in run)
-        rows.append(f"| {momentum} | {final[0]:.2%} | {statistics.mean(final):.2%} | "
-                    f"{min(final):.2%} to {max(final):.2%} | {first:.3f} | {seconds:.2f} s |")
-    print("| momentum | seed 0 | mean of seeds 0 to 4 | range | loss of epoch 1 | an epoch |")
-    print("|---|---|---|---|---|---|", *rows, sep="\n")
+        lines.append(f"| {row['momentum']} | {final[0]:.2%} | {statistics.mean(final):.2%} | "
+                     f"{min(final):.2%} to {max(final):.2%} | {first:.3f} | {seconds:.2f} s |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    print(table(measure()))
 
 
 if __name__ == "__main__":

@@ -7,52 +7,67 @@ installed, runs its fused optimizer with its default settings.
 from __future__ import annotations
 
 import argparse
-import ctypes
+import json
 import math
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import fastmom as fm
+from bench.bandwidth import MOMENTUM_BYTES
+from bench.bandwidth import scaling as c_scale
 from bench.timing import interleaved
-from bench.workloads import LISTS, Shapes
-
-HYPER = {"lr": 1e-9, "momentum": 0.9}
-BYTES = 20      # per float32 element of a momentum step: read p, g, v; write p, v
+from bench.workloads import HYPER, LISTS, Shapes, arrays
 
 
 class Row(NamedTuple):
-    """One line of the report."""
+    """One line of the report, with the seconds of each round."""
 
     what: str
-    ours: float
-    peer: float
-    target: float       # of peer / ours, or the most seconds of ours where there is no peer
+    ours: list[float]
+    peer: list[float]           # empty where there is none
+    target: float = math.nan    # of the ratio, or the most seconds of ours; none for a yardstick
+    at_most: bool = False       # the ratio is ours / peer and bounded from above
+
+    @property
+    def measured(self) -> float:
+        """What the target is of: a ratio of minima, or seconds."""
+        best = [min(seconds) for seconds in (self.ours, self.peer) if seconds]
+        if len(best) == 1:
+            return best[0]
+        return best[0] / best[1] if self.at_most else best[1] / best[0]
+
+    @property
+    def met(self) -> bool | None:
+        if math.isnan(self.target):
+            return None
+        below = self.at_most or not self.peer
+        return self.measured <= self.target if below else self.measured >= self.target
+
+    @property
+    def bound(self) -> str:
+        """The target, in words."""
+        if self.met is None:
+            return ""
+        if not self.peer:
+            return f"<= {1e6 * self.target:.2f} us"
+        return f"{'<=' if self.at_most else '>='} {self.target:g}"
 
     def __str__(self) -> str:
-        if math.isnan(self.peer):
-            ratio, met = "", self.ours <= self.target
-            target = f"<= {1e6 * self.target:.2f} us"
-        else:
-            value = self.peer / self.ours
-            ratio, met, target = f"{value:.2f}", value >= self.target, f">= {self.target:g}"
-        return (f"{self.what:58} {microseconds(self.ours):>12} {microseconds(self.peer):>12} "
-                f"{ratio:>7} {target:>11} {'yes' if met else 'NO':>4}")
+        seconds = [microseconds(min(times, default=math.nan)) for times in (self.ours, self.peer)]
+        value = f"{self.measured:.2f}" if self.peer else ""
+        met = {None: "", True: "yes", False: "NO"}[self.met]
+        return (f"{self.what:58} {seconds[0]:>12} {seconds[1]:>12} "
+                f"{value:>7} {self.bound:>11} {met:>4}").rstrip()
 
 
 def microseconds(seconds: float) -> str:
     return "" if math.isnan(seconds) else f"{1e6 * seconds:,.2f} us"
-
-
-def arrays(shapes: Shapes, seed: int = 0) -> list[Any]:
-    rng = np.random.default_rng(seed)
-    return [rng.standard_normal(shape, np.float32) for shape in shapes]
 
 
 def ours(shapes: Shapes, **hyper: Any) -> Callable[[], object]:
@@ -75,18 +90,6 @@ def torch_fused(shapes: Shapes, clip: float | None = None) -> Callable[[], objec
         torch.nn.utils.clip_grad_norm_(params, clip)
         optimizer.step()
     return run
-
-
-def c_scale(elements: int, threads: int) -> Callable[[], object]:
-    """``x *= a`` over as many bytes as a momentum step of so many elements moves."""
-    with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder, "scale.so")
-        subprocess.run(["cc", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-o", library,
-                        Path(__file__).with_name("scale.c")], check=True)
-        scale = ctypes.CDLL(str(library)).scale
-    scale.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_float, ctypes.c_int]
-    x = np.ones(elements * BYTES // 8, np.float32)
-    return lambda: scale(x.ctypes.data, x.size, 1.0, threads)
 
 
 def numpy_out(shape: tuple[int, ...]) -> Callable[[], object]:
@@ -121,71 +124,83 @@ def numpy_naive(shape: tuple[int, ...]) -> Callable[[], object]:
 def pair(what: str, mine: Callable[[], object], peer: Callable[[], object] | None, target: float,
          rounds: int) -> Row:
     candidates = {"ours": mine} | ({"peer": peer} if peer else {})
-    best = {name: min(times) for name, times in interleaved(candidates, rounds).items()}
-    row = Row(what, best["ours"], best.get("peer", math.nan), target)
+    times = interleaved(candidates, rounds)
+    return shown(Row(what, times["ours"], times.get("peer", []), target))
+
+
+def shown(row: Row) -> Row:
     print(row, flush=True)
     return row
 
 
-def against_torch(rounds: int) -> None:
+def against_clock(rounds: int) -> list[Row]:
+    return [pair("1 x 10: a step", ours(LISTS["1 x 10"]), None, 1.5e-6, rounds)]
+
+
+def against_torch(rounds: int) -> list[Row]:
     lists = {"MNIST MLP": (4, 8), "200 x 1,000": (25, None), "ResNet-50": (1.15, 1.8),
              "GPT-2": (1.15, 1.8), "1 x 10^8": (1.15, None)}
+    rows = []
     for name, (step, clipped) in lists.items():
         shapes = LISTS[name]
-        pair(f"{name}: torch fused", ours(shapes), torch_fused(shapes), step, rounds)
+        rows.append(pair(f"{name}: torch fused", ours(shapes), torch_fused(shapes), step, rounds))
         if clipped:
-            pair(f"{name}: torch clip_grad_norm_ + fused, clipping", ours(shapes, clip_norm=1.0),
-                 torch_fused(shapes, 1.0), clipped, rounds)
+            rows.append(pair(f"{name}: torch clip_grad_norm_ + fused, clipping",
+                             ours(shapes, clip_norm=1.0), torch_fused(shapes, 1.0), clipped,
+                             rounds))
+    return rows
 
 
-def against_memory(rounds: int) -> None:
-    threads = fm.get_num_threads()
+def against_memory(rounds: int) -> list[Row]:
+    threads, rows = fm.get_num_threads(), []
     for elements in (10**7, 10**8):
         shapes = [(elements,)]
         mine = ours(shapes)
         row = pair(f"{elements:.0e} elements: C scale of the same bytes, {threads} threads", mine,
                    c_scale(elements, threads), 1, rounds)
-        print(f"    {elements * BYTES / row.ours / 1e9:.1f} GB/s, "
-              f"C {elements * BYTES / row.peer / 1e9:.1f} GB/s")
+        rates = [elements * MOMENTUM_BYTES / min(seconds) / 1e9 for seconds in (row.ours, row.peer)]
+        print(f"    {rates[0]:.1f} GB/s, C {rates[1]:.1f} GB/s")
 
         def single(mine: Callable[[], object] = mine) -> None:
             with fm.num_threads(1):
                 mine()
-        pair(f"{elements:.0e} elements: 1 thread", mine, single, 1.7, rounds)
-        pair(f"{elements:.0e} elements: the C scale's own 1 thread", c_scale(elements, threads),
-             c_scale(elements, 1), 1.7, rounds)
+        rows += [row, pair(f"{elements:.0e} elements: 1 thread", mine, single, 1.7, rounds),
+                 pair(f"{elements:.0e} elements: the C scale's own 1 thread",
+                      c_scale(elements, threads), c_scale(elements, 1), math.nan, rounds)]
+    return rows
 
 
-def against_numpy(rounds: int) -> None:
+def against_numpy(rounds: int) -> list[Row]:
+    rows = []
     for power in range(1, 9):
         shape = (10**power,)
-        best = {name: min(times) for name, times in interleaved(
-            {"ours": ours([shape]), "out": numpy_out(shape), "naive": numpy_naive(shape)},
-            rounds).items()}
-        print(Row(f"10^{power} elements: NumPy out=", best["ours"], best["out"],
-                  4 if power >= 7 else 1))
-        print(Row(f"10^{power} elements: NumPy naive", best["ours"], best["naive"], 1), flush=True)
+        times = interleaved(
+            {"ours": ours([shape]), "out=": numpy_out(shape), "naive": numpy_naive(shape)}, rounds)
+        targets = {"out=": 4 if power >= 7 else 1, "naive": 1}
+        rows += [shown(Row(f"10^{power} elements: NumPy {how}", times["ours"], times[how], target))
+                 for how, target in targets.items()]
+    return rows
 
 
-def against_subnormals(rounds: int) -> None:
+def against_subnormals(rounds: int) -> list[Row]:
     """One step from velocities that are all subnormal, over one from normal ones."""
     import torch
 
-    n = 10**6
+    n, rows = 10**6, []
     for name, make in {"ours": stepper_ours, "NumPy out=": stepper_numpy,
                        "torch fused": lambda n: stepper_torch(n, torch)}.items():
         velocity, step = make(n)
-        best = {1e-39: math.inf, 1e-3: math.inf}
+        times: dict[float, list[float]] = {1e-39: [], 1e-3: []}
         for _ in range(20 * rounds):
-            for value in best:
+            for value, seconds in times.items():
                 velocity[:] = value
                 start = time.perf_counter()
                 step()
-                best[value] = min(best[value], time.perf_counter() - start)
-        slow, normal = best.values()
-        target = ", target <= 1.05" if name == "ours" else ""
-        print(f"10^6 subnormal velocities: {name:12} {microseconds(slow)} against "
-              f"{microseconds(normal)}: {slow / normal:.2f}{target}")
+                seconds.append(time.perf_counter() - start)
+        rows.append(shown(Row(f"10^6 subnormal velocities over normal ones: {name}",
+                              times[1e-39], times[1e-3], 1.05 if name == "ours" else math.nan,
+                              at_most=True)))
+    return rows
 
 
 def stepper_ours(n: int) -> tuple[Any, Callable[[], object]]:
@@ -207,29 +222,40 @@ def stepper_torch(n: int, torch: Any) -> tuple[Any, Callable[[], object]]:
     return optimizer.state[p]["momentum_buffer"].numpy(), optimizer.step
 
 
-def against_import(rounds: int) -> None:
+def against_import(rounds: int) -> list[Row]:
     def run(module: str) -> Callable[[], object]:
         return lambda: subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
     times = interleaved({"fastmom": run("fastmom"), "numpy": run("numpy")}, 3 * rounds)
-    ours, numpy = min(times["fastmom"]), min(times["numpy"])
-    print(f"import: fastmom {ours * 1e3:.1f} ms, numpy {numpy * 1e3:.1f} ms: "
-          f"{ours / numpy:.3f}, target <= 1.15")
+    return [shown(Row("import fastmom over import numpy", times["fastmom"], times["numpy"], 1.15,
+                      at_most=True))]
+
+
+PARTS: dict[str, Callable[[int], list[Row]]] = {
+    "small": against_clock, "torch": against_torch, "memory": against_memory,
+    "numpy": against_numpy, "subnormal": against_subnormals, "import": against_import}
+
+
+def measure(parts: Iterable[str], rounds: int) -> list[Row]:
+    """The rows of these parts, printed as they come; a part whose peer is missing says so."""
+    print(f"{'':58} {'ours':>12} {'peer':>12} {'ratio':>7} {'target':>11}  met")
+    rows: list[Row] = []
+    for part in parts:
+        try:
+            rows += PARTS[part](rounds)
+        except ImportError as error:
+            print(f"{part}: skipped, {error}")
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", choices=["small", "torch", "memory", "numpy", "subnormal",
-                                             "import"])
+    parser.add_argument("--only", choices=PARTS)
+    parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
-    print(f"{'':58} {'ours':>12} {'peer':>12} {'ratio':>7} {'target':>11}  met")
-    parts: dict[str, Callable[[int], object]] = {
-        "small": lambda rounds: pair("1 x 10: a step", ours(LISTS["1 x 10"]), None, 1.5e-6, rounds),
-        "torch": against_torch, "memory": against_memory, "numpy": against_numpy,
-        "subnormal": against_subnormals, "import": against_import}
-    for name, part in parts.items():
-        if args.only in (None, name):
-            part(args.rounds)
+    rows = measure([args.only] if args.only else PARTS, args.rounds)
+    if args.json:
+        args.json.write_text(json.dumps([row._asdict() for row in rows]))
 
 
 if __name__ == "__main__":

@@ -22,18 +22,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import sys
 import tempfile
+from collections.abc import Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.epoch_workers.task import Setting, Task
+from bench.stored import load_average, machine
 from bench.turns import Load, Record, Worker, take_turns
+from bench.workers.task import Setting, Task
 from fastmom import data
-from fastmom.config import config
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -75,11 +74,11 @@ DEFAULT_SYSTEMS = {"article": list(SYSTEMS), "wide": ["fastmom", "sgemm", "torch
 
 def command(name: str, setting: str, args: argparse.Namespace) -> list[str]:
     if name == "tfjs":
-        return [args.node, "bench/epoch_workers/tfjs.mjs", str(args.node_modules.resolve()),
+        return [args.node, "bench/workers/tfjs.mjs", str(args.node_modules.resolve()),
                 setting]
     family = name.partition("-")[0]
     python = args.python.get(name, args.python.get(family, sys.executable))
-    return [python, "-m", "bench.epoch_workers", SYSTEMS[name].module, setting]
+    return [python, "-m", "bench.workers", "epoch", SYSTEMS[name].module, setting]
 
 
 def setting_of(model: str, folder: Path) -> Setting:
@@ -118,6 +117,14 @@ def measure(model: str, names: list[str], folder: Path,
         for worker in workers:
             if not worker.missing:
                 worker.close()
+
+
+def measured(model: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """All there is to know about one of the networks; also printed."""
+    records, missing, load = measure(model, args.only or DEFAULT_SYSTEMS[model], folder, args)
+    rows = rows_of(model, records)
+    report(model, rows, missing, load)
+    return {**MODELS[model], "rows": rows, "missing": missing, "cores_of_waiting": load.waiting}
 
 
 # Reporting ----------------------------------------------------------------------------------------
@@ -195,30 +202,17 @@ def report(model: str, rows: list[dict[str, Any]], missing: dict[str, str], load
               f"other programs: {load.summary(load.strangers)}", flush=True)
 
 
-def machine() -> dict[str, Any]:
-    return {"cpu": cpu_name(), "cores": os.cpu_count(), "load_average": load_average(),
-            "platform": platform.platform(), **config()}
+def families() -> set[str]:
+    """Whose interpreter can be named."""
+    return {*SYSTEMS, *(name.partition("-")[0] for name in SYSTEMS)} - {"tfjs"}
 
 
-def cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
-def load_average() -> list[float]:
-    return list(os.getloadavg()) if hasattr(os, "getloadavg") else []
-
-
-def pair(text: str) -> tuple[str, str]:
+def pair(text: str, allowed: Set[str] | None = None) -> tuple[str, str]:
+    allowed = allowed or families()
     name, _, path = text.partition("=")
-    families = {*SYSTEMS, *(name.partition("-")[0] for name in SYSTEMS)} - {"tfjs"}
-    if name not in families or not path:
+    if name not in allowed or not path:
         raise argparse.ArgumentTypeError(f"must be SYSTEM=PATH, with one of "
-                                         f"{', '.join(sorted(families))}, not {text!r}")
+                                         f"{', '.join(sorted(allowed))}, not {text!r}")
     return name, path
 
 
@@ -243,7 +237,8 @@ def main() -> None:
     if args.json and not args.json.resolve().parent.is_dir():
         parser.error(f"--json: there is no directory {args.json.parent}")
     args.python = dict(args.python)
-    content: dict[str, Any] = {"machine": machine(), "hyper": HYPER}
+    content: dict[str, Any] = {"machine": machine() | {"load_average": load_average()},
+                               "hyper": HYPER}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         print(write_data(folder))
@@ -253,12 +248,7 @@ def main() -> None:
                 print(heading(model))
                 content[model] = share(Task(setting_of(model, folder)), args.rounds)
                 continue
-            records, missing, load = measure(model, args.only or DEFAULT_SYSTEMS[model], folder,
-                                             args)
-            rows = rows_of(model, records)
-            report(model, rows, missing, load)
-            content[model] = {**MODELS[model], "rows": rows, "missing": missing,
-                              "cores_of_waiting": load.waiting}
+            content[model] = measured(model, folder, args)
     if args.json:
         args.json.write_text(json.dumps(content, indent=1) + "\n")
 

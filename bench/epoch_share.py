@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 import fastmom as fm
-from bench.epoch_workers.on_fastmom import variants
-from bench.epoch_workers.task import Task
+from bench.workers.on_fastmom import variants
+from bench.workers.task import Task
 from fastmom.nn.activations import ReLU
 from fastmom.nn.losses import SparseCategoricalCrossentropy
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import fastmom as fm
-from bench.engine import arrays
 from bench.timing import interleaved
+from bench.workloads import arrays
 
 
 def steps(elements: int, threads: int) -> Callable[[], object]:

@@ -46,10 +46,10 @@ class Worker:
         if self.missing:
             self.close()
 
-    def ask(self, what: str, variant: str) -> dict[str, Any]:
+    def ask(self, what: str, given: object) -> dict[str, Any]:
         """Its answer; ``{"error": reason}`` if it fails, dies or takes too long."""
         try:
-            self.process.stdin.write(json.dumps({what: variant}) + "\n")
+            self.process.stdin.write(json.dumps({what: given}) + "\n")
             self.process.stdin.flush()
         except OSError:
             return {"error": self._last_words()}
@@ -92,10 +92,11 @@ class Worker:
 
 
 class Record:
-    """What one variant of a worker has answered."""
+    """What one variant of a worker has answered: of epochs or of steps, whichever is asked."""
 
-    def __init__(self, worker: Worker, request: str, system: str, environment: str) -> None:
-        self.worker, self.request, self.system = worker, request, system
+    def __init__(self, worker: Worker, request: str, system: str, environment: str,
+                 what: str = "epoch") -> None:
+        self.worker, self.request, self.system, self.what = worker, request, system, what
         self.variant = ", ".join(filter(None, [request, environment]))
         self.warm_up: dict[str, Any] = {}
         self.answers: list[dict[str, Any]] = []
@@ -108,7 +109,7 @@ class Record:
         return [answer["seconds"] for answer in self.answers]
 
     def take_turn(self) -> None:
-        answer = self.worker.ask("epoch", self.request)
+        answer = self.worker.ask(self.what, self.request)
         self.error = answer.get("error", "")
         if self.error:
             return
@@ -118,21 +119,21 @@ class Record:
             self.warm_up = answer
 
     def test(self) -> None:
-        if not self.error:
+        if self.what == "epoch" and not self.error:
             self.accuracy = self.worker.ask("accuracy", self.request).get("accuracy")
 
 
 class Load:
     """Who else used the processor while one worker had its turn, in cores."""
 
-    def __init__(self, workers: Sequence[Worker]) -> None:
-        self.workers = workers
+    def __init__(self, workers: Sequence[Worker], settle: float = SETTLE) -> None:
+        self.workers, self.settle = workers, settle
         self.waiting: list[float] = []      # the workers that should wait
         self.strangers: list[float] = []    # everybody else on the machine
 
     def during(self, record: Record) -> None:
         """Let it take its turn, and watch the others."""
-        time.sleep(SETTLE)
+        time.sleep(self.settle)
         start, machine = time.perf_counter(), _machine_seconds()
         before = [worker.cpu_seconds() for worker in self.workers]
         record.take_turn()
@@ -159,14 +160,15 @@ def _machine_seconds() -> float:
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
-def take_turns(records: Sequence[Record], rounds: int, budget: float) -> Load:
-    """A warm-up each, and rounds A B C, A B C, … of one epoch each.
+def take_turns(records: Sequence[Record], rounds: int, budget: float,
+               settle: float = SETTLE) -> Load:
+    """A warm-up each, and rounds A B C, A B C, … of one epoch, or measurement of a step, each.
 
     A variant whose epochs so far took `budget` seconds sits the rest out, but not before its
     second round.
     """
     workers = list(dict.fromkeys(record.worker for record in records))
-    load = Load(workers)
+    load = Load(workers, settle)
     for number in range(-1, rounds):
         for record in records:
             if not record.error and (number < 2 or sum(record.seconds) < budget):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
+HYPER = {"lr": 1e-9, "momentum": 0.9}       # the parameters stay where they are
 Shapes = list[tuple[int, ...]]
 
 
@@ -35,7 +40,7 @@ def gpt2() -> Shapes:
 
 def many(count: int = 200, size: int = 1000) -> Shapes:
     """Many small tensors."""
-    return count * [(size,)]
+    return [(size,) for _ in range(count)]
 
 
 LISTS: dict[str, Shapes] = {
@@ -47,3 +52,9 @@ LISTS: dict[str, Shapes] = {
     "1 x 10^7": [(10**7,)],
     "1 x 10^8": [(10**8,)],
 }
+
+
+def arrays(shapes: Shapes, seed: int = 0) -> list[Any]:
+    """Normal float32 numbers."""
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal(shape, np.float32) for shape in shapes]

@@ -1,13 +1,14 @@
-"""fastmom's `Sequential.fit`."""
+"""fastmom's `Sequential.fit` and its optimizers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 import fastmom as fm
-from bench.epoch_workers.task import Run, Task, blas_limits, blas_threads
+from bench.workers.task import LR, MOMENTUM, Case, Run, Task, blas_limits, blas_threads
 
 VERSIONS = f"fastmom {fm.__version__}, numpy {np.__version__}"
 NOTE = ""
@@ -49,3 +50,11 @@ class Fit:
 
 def variants(task: Task) -> dict[str, Run]:
     return {name: Fit(task, threads) for name, threads in blas_limits().items()}
+
+
+def steps(case: Case) -> dict[str, Callable[[], object]]:
+    params, grads = case.tensors()
+    clip: dict[str, Any] = {} if case.clip is None else {"clip_norm": case.clip}
+    optimizer: Any = (fm.SGD(params, lr=LR, momentum=MOMENTUM, **clip) if case.rule == "sgd"
+                      else fm.AdamW(params, lr=LR, **clip))
+    return {"": lambda: optimizer.step(grads)}

@@ -1,14 +1,18 @@
-"""PyTorch in the best loop written by hand: no DataLoader, figures taken once per epoch."""
+"""PyTorch: its optimizers, and the best training loop written by hand.
+
+The loop has no DataLoader, and takes its figures once per epoch.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from bench.epoch_workers.task import Run, Task, plural, thread_counts
+from bench.workers.task import LR, MOMENTUM, Case, Run, Task, plural, thread_counts
 
 VERSIONS = f"torch {torch.__version__}"
 NOTE = "loop by hand, subnormals flushed"
@@ -80,3 +84,29 @@ def variants(task: Task) -> dict[str, Run]:
     torch.set_flush_denormal(True)
     return {f"{form}, {plural(threads)}": Loop(task, threads, form)
             for form in ("fused", "foreach", "compiled") for threads in thread_counts()}
+
+
+def stepper(params: list[Any], optimizer: Any, clip: float | None) -> Callable[[], object]:
+    if clip is None:
+        step: Callable[[], object] = optimizer.step
+        return step
+
+    def clipped() -> None:
+        torch.nn.utils.clip_grad_norm_(params, clip)
+        optimizer.step()
+    return clipped
+
+
+def steps(case: Case) -> dict[str, Callable[[], object]]:
+    """Both forms step the same parameters."""
+    arrays, grads = case.tensors()
+    params = [torch.from_numpy(a).requires_grad_() for a in arrays]
+    for p, g in zip(params, grads, strict=True):
+        p.grad = torch.from_numpy(g)
+    runs = {}
+    for form in ("fused", "foreach"):
+        options: dict[str, Any] = {"lr": LR, form: True}
+        optimizer = (torch.optim.SGD(params, momentum=MOMENTUM, **options) if case.rule == "sgd"
+                     else torch.optim.AdamW(params, **options))
+        runs[form] = stepper(params, optimizer, case.clip)
+    return runs

@@ -1,4 +1,4 @@
-"""What every worker is given: the data, the network, and how to train it."""
+"""What every worker is given: the data and the network to train, or the tensors to step."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 PIXELS = 784
+LR, MOMENTUM = 1e-9, 0.9        # of the steps: the parameters stay where they are
+BETA1, BETA2, EPSILON, DECAY = 0.9, 0.999, 1e-8, 0.01
 
 
 class Setting(NamedTuple):
@@ -62,6 +64,21 @@ class Task:
         """Inputs and outputs of each dense layer."""
         sizes = [PIXELS, *self.setting.hidden, 10]
         return list(pairwise(sizes))
+
+
+class Case(NamedTuple):
+    """A step to be timed; arrives as JSON."""
+
+    shapes: list[list[int]]
+    rule: str                   # "sgd", with the momentum of `MOMENTUM`, or "adamw"
+    clip: float | None          # the largest global norm
+
+    def tensors(self) -> tuple[list[Any], list[Any]]:
+        """Parameters and gradients: a block of normal numbers, over and over."""
+        rng = np.random.default_rng(0)
+        blocks = rng.standard_normal((2, 2**16), np.float32)
+        params, grads = ([np.resize(block, shape) for shape in self.shapes] for block in blocks)
+        return params, grads
 
 
 class Run(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,10 +11,10 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
-from bench.epoch_workers.task import Run, Task
+from bench.workers.task import LR, MOMENTUM, Case, Run, Task
 
 VERSIONS = f"jax {jax.__version__}"
-NOTE = "an epoch is one jitted scan"
+NOTE = "an epoch is one jitted scan, a step one jitted call of Optax"
 
 
 class Scan:
@@ -84,3 +85,25 @@ class Scan:
 
 def variants(task: Task) -> dict[str, Run]:
     return {"scan": Scan(task)}
+
+
+def steps(case: Case) -> dict[str, Callable[[], object]]:
+    """Optax, jitted, with the parameters and its state donated."""
+    import optax  # of the steps alone
+
+    params, grads = ([jnp.array(a) for a in part] for part in case.tensors())
+    rule = optax.sgd(LR, momentum=MOMENTUM) if case.rule == "sgd" else optax.adamw(LR)
+    if case.clip is not None:
+        rule = optax.chain(optax.clip_by_global_norm(case.clip), rule)
+    state: list[Any] = [params, rule.init(params)]
+    del params
+
+    @partial(jax.jit, donate_argnums=(0, 1))
+    def update(params: Any, inner: Any, grads: Any) -> Any:
+        updates, inner = rule.update(grads, inner, params)
+        return optax.apply_updates(params, updates), inner
+
+    def step() -> None:
+        state[:] = update(*state, grads)
+        jax.block_until_ready(state)
+    return {"optax": step}

@@ -1,0 +1,72 @@
+"""Loops written by hand and compiled by Numba, one call per tensor."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from math import sqrt
+from typing import Any
+
+import numba
+import numpy as np
+from numba import njit, prange
+
+from bench.workers.task import BETA1, BETA2, DECAY, EPSILON, LR, MOMENTUM, Case
+
+VERSIONS = f"numba {numba.__version__}, numpy {np.__version__}"
+NOTE = "a prange loop per tensor"
+F = np.float32
+LR32, M, B1, B2, EPS, KEEP = (F(x) for x in (LR, MOMENTUM, BETA1, BETA2, EPSILON, 1 - LR * DECAY))
+ONE = F(1)
+
+
+def sgd(p: Any, g: Any, v: Any, scale: Any) -> None:
+    for i in prange(p.size):
+        v[i] = M * v[i] + scale * g[i]
+        p[i] -= LR32 * v[i]
+
+
+def adamw(p: Any, g: Any, m: Any, v: Any, scale: Any, lr: Any, correction: Any) -> None:
+    for i in prange(p.size):
+        x = scale * g[i]
+        m[i] = B1 * m[i] + (ONE - B1) * x
+        v[i] = B2 * v[i] + (ONE - B2) * x * x
+        p[i] = KEEP * p[i] - lr * m[i] / (sqrt(v[i] * correction) + EPS)
+
+
+def squares(g: Any) -> Any:
+    total = F(0)
+    for i in prange(g.size):
+        total += g[i] * g[i]
+    return total
+
+
+@functools.cache
+def compiled(loop: Callable[..., Any], parallel: bool) -> Callable[..., Any]:
+    return njit(parallel=parallel, fastmath=True)(loop)     # type: ignore[no-any-return]
+
+
+class Loops:
+    def __init__(self, case: Case, parallel: bool) -> None:
+        rule = {"sgd": sgd, "adamw": adamw}[case.rule]
+        self.squares, self.rule = compiled(squares, parallel), compiled(rule, parallel)
+        self.clip, self.adaptive, self.t = case.clip, case.rule == "adamw", 1
+        params, grads = case.tensors()
+        self.grads = [g.ravel() for g in grads]
+        self.tensors = [(p.ravel(), g.ravel(), *(np.zeros(p.size, F) for _ in
+                         range(1 + self.adaptive))) for p, g in zip(params, grads, strict=True)]
+
+    def step(self) -> None:
+        self.t += 1
+        scale = ONE
+        if self.clip is not None:
+            norm = sqrt(sum(self.squares(g) for g in self.grads))
+            scale = F(min(1.0, self.clip / norm))
+        correction = (F(LR / (1 - BETA1**self.t)), F(1 / (1 - BETA2**self.t)))
+        extra = correction if self.adaptive else ()
+        for tensors in self.tensors:
+            self.rule(*tensors, scale, *extra)
+
+
+def steps(case: Case) -> dict[str, Callable[[], object]]:
+    return {"prange": Loops(case, True).step, "serial": Loops(case, False).step}
