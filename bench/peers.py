@@ -81,7 +81,7 @@ def run_epoch(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_accuracy(args: argparse.Namespace) -> dict[str, Any]:
-    return {"rows": accuracy.measure()}
+    return {"rows": accuracy.measure(args)}
 
 
 SECTIONS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {

@@ -14,14 +14,9 @@ VERSIONS = f"fastmom {fm.__version__}, numpy {np.__version__}"
 NOTE = ""
 
 
-def images(x: Any) -> Any:
-    """What the model takes."""
-    return x.reshape(-1, 28, 28)
-
-
 def model(task: Task) -> Any:
     setting = task.setting
-    layers: list[Any] = [fm.nn.Flatten(input_shape=(28, 28))]
+    layers: list[Any] = [fm.nn.Rescaling(1 / 255, input_shape=(28, 28)), fm.nn.Flatten()]
     for units in setting.hidden:
         layers.append(fm.nn.Dense(units, activation="relu"))
         if setting.dropout:
@@ -36,16 +31,18 @@ class Fit:
     def __init__(self, task: Task, threads: int | None) -> None:
         self.task, self.threads = task, threads
         self.model = model(task)
+        self.x = task.images("train")
 
     def epoch(self) -> dict[str, Any]:
-        task = self.task
         with blas_threads(self.threads):
-            history = self.model.fit(images(task.x), task.y, batch_size=task.setting.batch,
-                                     epochs=1, shuffle=True)
+            history = self.model.fit(self.x, self.task.y, batch_size=self.task.setting.batch,
+                                     verbose=0)
         return {"loss": float(history.history["loss"][-1])}
 
     def accuracy(self) -> float:
-        return float(self.model.evaluate(images(self.task.x_test), self.task.y_test)["accuracy"])
+        figures = self.model.evaluate(self.task.images("test"), self.task.y_test, verbose=0,
+                                      return_dict=True)
+        return float(figures["accuracy"])
 
 
 def variants(task: Task) -> dict[str, Run]:

@@ -38,9 +38,13 @@ class Task:
     def labels(self, part: str) -> Any:
         return np.fromfile(Path(self.setting.data, f"y_{part}"), np.uint8)
 
+    def images(self, part: str) -> Any:
+        """As they come: 8 bits a pixel."""
+        return np.fromfile(Path(self.setting.data, f"x_{part}"), np.uint8).reshape(-1, 28, 28)
+
     def pixels(self, part: str) -> Any:
-        raw = np.fromfile(Path(self.setting.data, f"x_{part}"), np.uint8)
-        return np.multiply(raw, np.float32(1 / 255), dtype=np.float32).reshape(-1, PIXELS)
+        images = self.images(part).reshape(-1, PIXELS)
+        return np.multiply(images, np.float32(1 / 255), dtype=np.float32)
 
     @cached_property
     def x(self) -> Any:
