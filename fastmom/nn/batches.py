@@ -99,7 +99,7 @@ class Samples:
                    None if weights is None else weights[i:stop])
 
 
-def class_weights(given: Any, y: Any, targets: str) -> NDArray[np.float64]:
+def class_weights(given: Any, y: Any, targets: str, classes: int) -> NDArray[np.float64]:
     """Each sample's weight by the class of its target.
 
     Raises
@@ -117,8 +117,9 @@ def class_weights(given: Any, y: Any, targets: str) -> NDArray[np.float64]:
     for label, weight in given.items():
         if isinstance(label, bool) or not isinstance(label, (int, np.integer)):
             raise TypeError(f"class_weight must have integers as classes, not {label!r}")
-        if label not in labels:
-            raise ValueError(f"class_weight has class {label}, of which y has no sample")
+        if not 0 <= label < classes:
+            raise ValueError(f"class_weight has class {label}, expected 0 to {classes - 1}, one per "
+                             f"output of the model")
         weights[labels == label] = number(f"class_weight[{label}]", weight, 0)
     return weights
 

@@ -141,7 +141,7 @@ class Compiled(Network):
         if weights is not None:
             weights = sample_weights(weights, len(x), self.dtype)
         if by_class is not None:
-            factor = class_weights(by_class, y, self.loss.targets)
+            factor = class_weights(by_class, y, self.loss.targets, self.output_shape[-1])
             weights = sample_weights(factor if weights is None else factor * weights, len(x),
                                      self.dtype)
         return x, y, weights

@@ -96,7 +96,8 @@ class Sequential(Compiled):
         Raises
         ------
         TypeError, ValueError
-            If an argument is wrong. Nothing has changed then.
+            If an argument is wrong. Nothing has changed then, but that a model that had no weights
+            may have them.
         KeyboardInterrupt
             After Ctrl-C, once the callbacks were told; the model is as after the last whole step.
 

@@ -229,7 +229,7 @@ W = np.ones(20)
     ({"sample_weight": W > 0}, ValueError, "sample_weight must be 20 numbers"),
     ({"class_weight": [1, 2]}, TypeError, "class_weight must be a dict {class: weight}, not"),
     ({"class_weight": {"0": 1}}, TypeError, "class_weight must have integers as classes, not '0'"),
-    ({"class_weight": {7: 1}}, ValueError, "class_weight has class 7, of which y has no sample"),
+    ({"class_weight": {7: 1}}, ValueError, "class_weight has class 7, expected 0 to 2"),
     ({"class_weight": {0: -1}}, ValueError, "class_weight[0] must be a finite number >= 0, not -1"),
     ({"class_weight": {0: "a"}}, TypeError, "class_weight[0] must be a finite number >= 0"),
     ({"initial_epoch": 1}, ValueError, "initial_epoch must be below epochs=1, not 1"),
