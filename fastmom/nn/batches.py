@@ -118,8 +118,8 @@ def class_weights(given: Any, y: Any, targets: str, classes: int) -> NDArray[np.
         if isinstance(label, bool) or not isinstance(label, (int, np.integer)):
             raise TypeError(f"class_weight must have integers as classes, not {label!r}")
         if not 0 <= label < classes:
-            raise ValueError(f"class_weight has class {label}, expected 0 to {classes - 1}, one per "
-                             f"output of the model")
+            raise ValueError(f"class_weight has class {label}, expected 0 to {classes - 1}, one "
+                             f"per output of the model")
         weights[labels == label] = number(f"class_weight[{label}]", weight, 0)
     return weights
 
