@@ -19,7 +19,7 @@ SETTLE = 0.03       # seconds between turns; a measurement takes about as long
 BUDGET = 20.0       # seconds per step: longer and the variant sits out after two rounds
 CLIP = 1.0
 ARRAYS = {"sgd": 3, "adamw": 4}     # parameters, gradients and state
-COPIES = 10         # of a case's arrays, in all workers together, with what they allocate besides
+COPIES = 9          # of a case's arrays, in all workers together, with what they allocate besides
 
 
 class System(NamedTuple):
