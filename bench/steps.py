@@ -77,8 +77,10 @@ def measure_case(case: Case, workers: dict[str, Worker], rounds: int) -> dict[st
     row: dict[str, Any] = {"rule": case.rule, "clip": case.clip, "tensors": len(case.shapes),
                            "elements": elements}
     needed = COPIES * ARRAYS[case.rule] * 4 * elements
-    if needed > available_bytes():
-        return row | {"skipped": f"needs about {needed / 1e9:.0f} GB of memory"}
+    available = available_bytes()
+    if needed > available:
+        return row | {"skipped": f"needs about {needed / 1e9:.0f} GB of memory and "
+                                 f"{available / 1e9:.0f} GB were free"}
     records, errors = [], {}
     for name, worker in workers.items():
         prepared = worker.ask("prepare", case._asdict())
