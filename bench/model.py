@@ -4,8 +4,9 @@
 
 "call", "tensor", "team" (a team of threads is woken, for steps of 32,768 elements or more) and
 "traffic" are fitted to the stored steps, non-negative and with the least squares of relative
-errors; the bandwidth is that of the in-place scale in C over as many bytes with as many threads.
-Bytes are what the formula names; clipping reads the gradients once more.
+errors. The bandwidth is the best that the in-place scale and triad in C reach over as many bytes or
+more with as many threads or fewer: what is smaller is not slower, unless it was disturbed. Bytes
+are what the formula names; clipping reads the gradients once more.
 
 Beyond what was measured stand predictions, not measurements: on one machine the model goes on with
 the bandwidth of its memory, whether it has as much memory or not; on several, each holds and steps
@@ -71,10 +72,10 @@ class Model:
 
     def bandwidth(self, working_set: float, threads: int) -> float:
         """Bytes per second; between the sizes measured on a straight line of logarithms."""
-        points = [(row["working_set"], row["bytes"] / min(row["seconds"])) for row in self.kernels
-                  if (row["kernel"], row["threads"]) == ("scale", threads)]
-        sizes, rates = np.log(np.array(points)).T
-        return float(np.exp(np.interp(np.log(working_set), sizes, rates)))
+        sizes = sorted({row["working_set"] for row in self.kernels})
+        rates = [max(row["bytes"] / min(row["seconds"]) for row in self.kernels
+                     if row["working_set"] >= size and row["threads"] <= threads) for size in sizes]
+        return float(np.exp(np.interp(np.log(working_set), np.log(sizes), np.log(rates))))
 
     def columns(self, tensors: int, elements: float) -> list[float]:
         team = self.kind.threads > 1 and elements >= TEAM_FROM

@@ -19,7 +19,7 @@ SETTLE = 0.03       # seconds between turns; a measurement takes about as long
 BUDGET = 20.0       # seconds per step: longer and the variant sits out after two rounds
 CLIP = 1.0
 ARRAYS = {"sgd": 3, "adamw": 4}     # parameters, gradients and state
-COPIES = 10         # of a case's arrays, in all workers together, with what they allocate besides
+COPIES = 9          # of a case's arrays, in all workers together, with what they allocate besides
 
 
 class System(NamedTuple):
@@ -77,8 +77,10 @@ def measure_case(case: Case, workers: dict[str, Worker], rounds: int) -> dict[st
     row: dict[str, Any] = {"rule": case.rule, "clip": case.clip, "tensors": len(case.shapes),
                            "elements": elements}
     needed = COPIES * ARRAYS[case.rule] * 4 * elements
-    if needed > available_bytes():
-        return row | {"skipped": f"needs about {needed / 1e9:.0f} GB of memory"}
+    available = available_bytes()
+    if needed > available:
+        return row | {"skipped": f"needs about {needed / 1e9:.0f} GB of memory and "
+                                 f"{available / 1e9:.0f} GB were free"}
     records, errors = [], {}
     for name, worker in workers.items():
         prepared = worker.ask("prepare", case._asdict())

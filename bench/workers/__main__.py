@@ -13,6 +13,7 @@ To what fails it answers ``{"error": …}``.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -60,6 +61,7 @@ class Steps:
     def drop(self, _: None) -> Answer:
         """Free its tensors."""
         self.runs, self.loops = {}, {}
+        gc.collect()        # a run may refer to itself
         return {}
 
     def prepare(self, case: dict[str, Any]) -> Answer:

@@ -18,6 +18,7 @@ NOTE = "a prange loop per tensor"
 F = np.float32
 LR32, M, B1, B2, EPS, KEEP = (F(x) for x in (LR, MOMENTUM, BETA1, BETA2, EPSILON, 1 - LR * DECAY))
 ONE = F(1)
+Tensors = tuple[Any, ...]       # parameters, gradients and state, flat
 
 
 def sgd(p: Any, g: Any, v: Any, scale: Any) -> None:
@@ -47,20 +48,18 @@ def compiled(loop: Callable[..., Any], parallel: bool) -> Callable[..., Any]:
 
 
 class Loops:
-    def __init__(self, case: Case, parallel: bool) -> None:
+    """Compiled for several threads or for one; both step the same tensors."""
+
+    def __init__(self, case: Case, tensors: list[Tensors], parallel: bool) -> None:
         rule = {"sgd": sgd, "adamw": adamw}[case.rule]
         self.squares, self.rule = compiled(squares, parallel), compiled(rule, parallel)
-        self.clip, self.adaptive, self.t = case.clip, case.rule == "adamw", 1
-        params, grads = case.tensors()
-        self.grads = [g.ravel() for g in grads]
-        self.tensors = [(p.ravel(), g.ravel(), *(np.zeros(p.size, F) for _ in
-                         range(1 + self.adaptive))) for p, g in zip(params, grads, strict=True)]
+        self.tensors, self.clip, self.adaptive, self.t = tensors, case.clip, case.rule == "adamw", 1
 
     def step(self) -> None:
         self.t += 1
         scale = ONE
         if self.clip is not None:
-            norm = sqrt(sum(self.squares(g) for g in self.grads))
+            norm = sqrt(sum(self.squares(g) for _, g, *_ in self.tensors))
             scale = F(min(1.0, self.clip / norm))
         correction = (F(LR / (1 - BETA1**self.t)), F(1 / (1 - BETA2**self.t)))
         extra = correction if self.adaptive else ()
@@ -69,4 +68,7 @@ class Loops:
 
 
 def steps(case: Case) -> dict[str, Callable[[], object]]:
-    return {"prange": Loops(case, True).step, "serial": Loops(case, False).step}
+    states = {"sgd": 1, "adamw": 2}[case.rule]
+    tensors = [(p.ravel(), g.ravel(), *(np.zeros(p.size, F) for _ in range(states)))
+               for p, g in zip(*case.tensors(), strict=True)]
+    return {"prange": Loops(case, tensors, True).step, "serial": Loops(case, tensors, False).step}

@@ -20,9 +20,8 @@ ONE = F(1)
 class Naive:
     """Expressions as in the textbook; each makes arrays of its own."""
 
-    def __init__(self, case: Case) -> None:
-        self.clip = case.clip
-        self.params, self.grads = case.tensors()
+    def __init__(self, case: Case, params: list[Any], grads: list[Any]) -> None:
+        self.clip, self.params, self.grads = case.clip, params, grads
         self.state = [[np.zeros_like(p) for _ in range(2 if case.rule == "adamw" else 1)]
                       for p in self.params]
         self.rule = getattr(self, case.rule)
@@ -52,8 +51,8 @@ class Naive:
 class Out(Naive):
     """In place, with scratch arrays and constants made beforehand."""
 
-    def __init__(self, case: Case) -> None:
-        super().__init__(case)
+    def __init__(self, case: Case, params: list[Any], grads: list[Any]) -> None:
+        super().__init__(case, params, grads)
         largest = max(p.size for p in self.params)
         scratch = np.empty((1 if case.clip is None else 2, largest), np.float32)
         self.tensors = [(p, g, *state, *(row[:p.size].reshape(p.shape) for row in scratch))
@@ -95,4 +94,6 @@ class Out(Naive):
 
 
 def steps(case: Case) -> dict[str, Callable[[], object]]:
-    return {"naive": Naive(case).step, "out=": Out(case).step}
+    """Both have the same gradients; the first soon has parameters of its own."""
+    params, grads = case.tensors()
+    return {"naive": Naive(case, list(params), grads).step, "out=": Out(case, params, grads).step}
