@@ -89,10 +89,15 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "optimizers": run_optimizers, "epoch": run_epoch, "accuracy": run_accuracy}
 
 
-def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
+def measure(name: str, args: argparse.Namespace) -> dict[str, Any] | None:
+    """A section; None, with the reason printed, if something that all of it needs is missing."""
     print(f"\n{name}", flush=True)
     start, load = datetime.now(UTC), stored.load_average()
-    content = SECTIONS[name](args)
+    try:
+        content = SECTIONS[name](args)
+    except (OSError, subprocess.CalledProcessError, SystemExit) as error:
+        print(f"{name} is skipped: {error}")
+        return None
     seconds = (datetime.now(UTC) - start).total_seconds()
     print(f"{name}: {seconds:.0f} s", flush=True)
     return {"measured": start.isoformat(timespec="seconds"), "took": seconds,
@@ -129,7 +134,10 @@ def main() -> None:
     file = args.output / "results.json"
     results = stored.load(file) if file.exists() else {}
     for name in args.sections:
-        results[name] = measure(name, args)
+        measured = measure(name, args)
+        if measured is None:
+            continue
+        results[name] = measured
         stored.save(file, {key: results[key] for key in SECTIONS if key in results})
     write_report(results, args.output)
     print_table(results)
