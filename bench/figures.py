@@ -159,6 +159,8 @@ def optimizers(results: Results) -> Figure:
     rows = results["optimizers"]["rows"]
     lists = list(dict.fromkeys(row["workload"] for row in rows))
     names = list(dict.fromkeys(row["optimizer"] for row in rows))[::-1]
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     made = new_figure(WIDTH, 1.4 + 0.27 * len(names))
     panels = made.subplots(1, len(lists), sharey=True, squeeze=False)[0]
     forms = {"NumPy": (BLUE, "o"), "fused": (GREEN, "s"), "foreach": (PINK, "D"),
@@ -173,6 +175,9 @@ def optimizers(results: Results) -> Figure:
                              label=form if form == "NumPy" else f"torch {form}")
         axes.axvline(1, color=OURS, lw=2.6)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_yticks(range(len(names)), names)
         decorate(axes, "times fastmom's", "", workload)
     handles, labels = panels[0].get_legend_handles_labels()
