@@ -24,7 +24,7 @@ class Ratio(NamedTuple):
     """How many times our seconds a peer takes."""
 
     value: float        # of the minima
-    low: float          # the quartiles of the ratios of the rounds
+    low: float          # the least and the largest ratio of a round
     high: float
 
     def __str__(self) -> str:
@@ -32,7 +32,7 @@ class Ratio(NamedTuple):
 
     @property
     def range(self) -> tuple[float, float]:
-        """Quartiles and value."""
+        """All of these."""
         return min(self.low, self.value), max(self.high, self.value)
 
 
@@ -40,7 +40,7 @@ def ratio(peer: Sequence[float], ours: Sequence[float]) -> Ratio:
     """Of two candidates that took turns."""
     rounds = min(len(peer), len(ours))
     each = np.divide(peer[:rounds], ours[:rounds])
-    low, high = np.percentile(each, (25, 75))
+    low, high = each.min(), each.max()
     return Ratio(min(peer) / min(ours), float(low), float(high))
 
 

@@ -11,7 +11,7 @@ from bench.stored import Results, duration, figure, ratio
 
 PEERS = ["fastmom, 1 thread", "NumPy naive", "NumPy out=", "torch fused", "torch foreach",
          "jax optax", "numba prange", "numba serial"]
-SPREAD = ("Beside a peer's time stands the ratio of its minimum to fastmom's, and the quartiles of "
+SPREAD = ("Beside a peer's time stands the ratio of its minimum to fastmom's, and the range of "
           "the ratios of single rounds.")
 
 
@@ -127,7 +127,7 @@ def targets(results: Results) -> str:
     lines = [[row.what, row.bound, figure(row.measured, 3) if row.peer else duration(row.measured),
               str(ratio(*(row.ours, row.peer) if row.at_most else (row.peer, row.ours)))
               if row.peer else "", "yes" if row.met else "**no**"] for row in rows]
-    return "\n\n".join([table(["figure", "target", "measured", "with quartiles", "met"], lines),
+    return "\n\n".join([table(["figure", "target", "measured", "in single rounds", "met"], lines),
                         acceptance.summary(rows) + "."])
 
 
