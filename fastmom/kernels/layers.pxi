@@ -1,9 +1,9 @@
 # What a network's layers do beside dense products: compiled once per instruction set.
 #
 # Design. Each function is one pass over buffers that the caller allocated. But for the products they
-# are serial, since a batch's activations fit into the cache of one core. Subnormals are flushed, as in the optimizers' rules: one
-# that got into a buffer would slow every product down. Arrays are checked, not converted: these
-# functions are the layers' own, and a wrong array is an error in the library.
+# are serial, since a batch's activations fit into the cache of one core. Subnormals are flushed, as in
+# the optimizers' rules: one that got into a buffer would slow every product down. Arrays are checked,
+# not converted: these functions are the layers' own, and a wrong array is an error in the library.
 
 cimport numpy as cnp
 from libc.math cimport erfc, exp, log

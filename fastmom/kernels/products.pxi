@@ -186,16 +186,6 @@ cdef void add_slices(const real* partial, Py_ssize_t slices, Py_ssize_t size,
 
 # As a layer has it --------------------------------------------------------------------------------
 
-cdef Py_ssize_t count_kind(object x, int kind) except -1:
-    cdef Py_ssize_t size = elements_of(x)
-    cdef char* memory = data(x, kind, size)
-    if kind == cnp.NPY_UINT8:
-        return count(<const unsigned char*>memory, size)
-    if kind == cnp.NPY_FLOAT:
-        return count(<const float*>memory, size)
-    return count(<const double*>memory, size)
-
-
 cdef Py_ssize_t count(const pixel* x, Py_ssize_t size) noexcept nogil:
     cdef Py_ssize_t block, i, total = 0
     cdef int some
@@ -209,7 +199,12 @@ cdef Py_ssize_t count(const pixel* x, Py_ssize_t size) noexcept nogil:
 
 def is_sparse(x) -> bool:
     """Whether so much of an array (uint8, float32 or float64) is zero that skipping it pays."""
-    return count_kind(x, kind_of_source(x)) <= DENSITY * elements_of(x)
+    cdef int kind = kind_of_source(x)
+    cdef Py_ssize_t size = elements_of(x)
+    cdef char* memory = data(x, kind, size)
+    return DENSITY * size >= (count(<const unsigned char*>memory, size) if kind == cnp.NPY_UINT8
+                              else count(<const float*>memory, size) if kind == cnp.NPY_FLOAT
+                              else count(<const double*>memory, size))
 
 
 cdef int kind_of_source(object x) except -1:

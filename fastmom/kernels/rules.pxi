@@ -2,8 +2,9 @@
 #
 # Design. The loops hold no branch and no bare number: what distinguishes conventions of the same
 # method is folded into coefficients by the optimizer class, and a literal would widen float
-# arithmetic to double. t[SCALE] multiplies the gradient: clipping by norm, unscaling, maximizing. The compiler vectorises them; contraction into fused multiply-adds is off
-# (setup.py), so every instruction set, chunk position and thread count gives the same bits.
+# arithmetic to double. t[SCALE] multiplies the gradient: clipping by norm, unscaling, maximizing. The
+# compiler vectorises the loops; contraction into fused multiply-adds is off (setup.py), so every
+# instruction set, chunk position and thread count gives the same bits.
 
 from cpython.pycapsule cimport PyCapsule_New
 from libc.math cimport sqrt, sqrtf

@@ -96,23 +96,17 @@ class Dense(Layer):
             self.nonzeros.product(self.kernel, y, training)
         else:
             np.matmul(x, self.kernel, out=y)
-        if not self.activated:
-            kernels.bias_activation(y, self.bias)
-        elif self.activation.slope is not None:
-            kernels.bias_activation(y, self.bias, self.activation.slope)
-        else:
-            kernels.bias_activation(y, self.bias)
+        slope = self._slope()
+        kernels.bias_activation(y, self.bias, 1.0 if slope is None else slope)
+        if slope is None:
             self.activation.forward(y, training)
         return y
 
     def backward(self, dy: Array) -> Array | None:
-        y, slope = self.y[:len(dy)], 1.0
-        if self.activated:
-            if self.activation.slope is not None:
-                slope = self.activation.slope
-            else:
-                self.activation.backward(dy, y)
-        kernels.activation_gradient(dy, y, self.grads[1], slope)
+        y, slope = self.y[:len(dy)], self._slope()
+        if slope is None:
+            self.activation.backward(dy, y)
+        kernels.activation_gradient(dy, y, self.grads[1], 1.0 if slope is None else slope)
         if self.nonzeros is not None and self.sparse:
             self.nonzeros.gradient(dy, self.grads[0])
         else:
@@ -120,3 +114,8 @@ class Dense(Layer):
         if self.dx is None:
             return None
         return np.matmul(dy, self.kernel.T, out=self.dx[:len(dy)])
+
+    def _slope(self) -> float | None:
+        """What the kernels bend by: 1 for nothing; None if the activation needs its own pass."""
+        slope: float | None = self.activation.slope if self.activated else 1.0
+        return slope
