@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastmom import npz
-from fastmom.optim.schedule_base import integer
+from fastmom.checks import integer
 from fastmom.optim.state import check_fits, live_state, prepare
 
 if TYPE_CHECKING:

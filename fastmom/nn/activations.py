@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from fastmom.checks import number
 from fastmom.kernels import layers as kernels
 from fastmom.nn.names import by_name
-from fastmom.optim.schedule_base import number
 from fastmom.types import Array
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastmom.checks import number
 from fastmom.kernels import layers as kernels
-from fastmom.optim.schedule_base import number
 from fastmom.types import Array
 
 if TYPE_CHECKING:

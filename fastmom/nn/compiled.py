@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from fastmom.checks import number, reject_unknown
 from fastmom.nn.batches import class_weights, sample_weights
 from fastmom.nn.losses import Loss, get_loss
 from fastmom.nn.metrics import get_metric
 from fastmom.nn.network import Network
 from fastmom.optim import OPTIMIZERS, Optimizer
-from fastmom.optim.hyper import reject_unknown
-from fastmom.optim.schedule_base import number
 from fastmom.types import Array
 
 # The loss of a model that says none, by its last activation

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from fastmom.checks import integer
 from fastmom.kernels import layers as kernels
 from fastmom.nn.activations import get_activation
 from fastmom.nn.initializers import get_initializer
 from fastmom.nn.layers import Layer, Shape
-from fastmom.optim.schedule_base import integer
 from fastmom.types import Array
 
 FEWEST = 32     # units below which products that skip zeros gain nothing: less than two vectors

@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fastmom.checks import number
 from fastmom.nn.names import by_name
-from fastmom.optim.schedule_base import number
 from fastmom.types import Array
 
 Initializer: TypeAlias = Callable[[tuple[int, ...], np.dtype[Any], np.random.Generator], Array]

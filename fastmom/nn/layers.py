@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fastmom.checks import integer, number
 from fastmom.kernels import layers as kernels
 from fastmom.nn.activations import get_activation
 from fastmom.optim.hyper import Number
-from fastmom.optim.schedule_base import integer, number
 from fastmom.types import Array
 
 Shape = tuple[int, ...]

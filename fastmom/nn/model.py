@@ -7,10 +7,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+from fastmom.checks import integer
 from fastmom.nn.batches import EVALUATION_BATCH, Samples
 from fastmom.nn.callbacks import Callback, CallbackList, History, Progress, figures_line, validate
 from fastmom.nn.compiled import Compiled
-from fastmom.optim.schedule_base import integer
 from fastmom.types import Numbers
 
 

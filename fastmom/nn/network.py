@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from fastmom.checks import integer
 from fastmom.kernels import layers as kernels
 from fastmom.nn.batches import EVALUATION_BATCH, Samples, check_input
 from fastmom.nn.dense import Dense
 from fastmom.nn.layers import Flatten, Layer, Rescaling, Shape
-from fastmom.optim.schedule_base import integer
 from fastmom.types import Array, Numbers
 
 

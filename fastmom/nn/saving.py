@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastmom import checkpoint
 from fastmom.checkpoint import CheckpointError
+from fastmom.checks import integer
 from fastmom.nn.activations import ACTIVATIONS, LeakyReLU
 from fastmom.nn.activations import Activation as Function
 from fastmom.nn.dense import Dense
@@ -17,7 +18,7 @@ from fastmom.nn.layers import Activation, Dropout, Flatten, Layer, Rescaling
 from fastmom.nn.losses import LOSSES, Loss
 from fastmom.nn.normalization import BatchNorm
 from fastmom.optim import OPTIMIZERS, Optimizer
-from fastmom.optim.schedule_base import Schedule, integer
+from fastmom.optim.schedule_base import Schedule
 
 if TYPE_CHECKING:
     from fastmom.nn.model import Sequential

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fastmom.checks import integer
 from fastmom.kernels import RULES, Engine
 from fastmom.optim.base import Optimizer
 from fastmom.optim.buffers import zeros_beside
-from fastmom.optim.schedule_base import integer
 
 if TYPE_CHECKING:
     from fastmom.types import Array

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from fastmom.checks import reject_unknown
 from fastmom.kernels import Engine
 from fastmom.kernels.arrays import check_array
 from fastmom.optim.buffers import zeros_beside
-from fastmom.optim.hyper import Choice, Flag, Hyper, Number, Values, reject_unknown, shared
+from fastmom.optim.hyper import Choice, Flag, Hyper, Number, Values, shared
 
 if TYPE_CHECKING:
     from fastmom.types import Array, Params, Row

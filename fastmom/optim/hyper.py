@@ -6,36 +6,15 @@ A value either takes effect or raises an error that names it, what was given and
 from __future__ import annotations
 
 import math
-import numbers
 import warnings
-from collections.abc import Collection, Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from fastmom import checks
 
 if TYPE_CHECKING:
     from fastmom.optim.base import Optimizer
     from fastmom.types import Schedule
-
-# What other libraries call ours, for the hint in the error.
-SYNONYMS = {
-    "learning_rate": "lr", "beta_1": "beta1", "beta_2": "beta2", "epsilon": "eps", "mu": "momentum",
-    "clipnorm": "clip_norm_per_tensor", "global_clipnorm": "clip_norm", "clipvalue": "clip_value",
-    "use_nesterov": "nesterov", "l2": "weight_decay", "parameters": "params",
-}
-
-
-def reject_unknown(where: str, given: Collection[str], allowed: Collection[str]) -> None:
-    """Raise TypeError for the first name in `given` that is not allowed, with the likely one."""
-    for name in given:
-        if name in allowed:
-            continue
-        guess = SYNONYMS.get(name)
-        if guess not in allowed:
-            import difflib  # only now: it would slow down every import of fastmom
-            guess = next(iter(difflib.get_close_matches(name, allowed, 1)), None)
-        hint = f"did you mean {guess!r}?" if guess else f"allowed: {', '.join(sorted(allowed))}"
-        raise TypeError(f"{where} has no argument {name!r}; {hint}")
 
 
 class Hyper:
@@ -62,9 +41,6 @@ class Hyper:
         """Return the value as it will be used, or raise."""
         raise NotImplementedError
 
-    def wrong(self, value: Any, allowed: str, error: type[Exception] = ValueError) -> Exception:
-        return error(f"{self.name} must be {allowed}, not {value!r}")
-
 
 class Number(Hyper):
     """A finite real number in an interval, or a schedule of such: any callable of the step.
@@ -87,22 +63,8 @@ class Number(Hyper):
         optional = self.default is None
         if optional and value is None:
             return None
-        if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
-            raise self.wrong(value, f"{self._allowed()}{' or None' if optional else ''}", TypeError)
-        try:
-            number = float(value)
-        except OverflowError:       # a huge integer
-            number = math.inf
-        above = self.low < number if self.open_low else self.low <= number
-        below = number < self.high if self.open_high else number <= self.high
-        if not (above and below and math.isfinite(number)):
-            raise self.wrong(value, self._allowed())
-        return number
-
-    def _allowed(self) -> str:
-        if self.high < math.inf:
-            return f"a number from {self.low:g} to {'below ' * self.open_high}{self.high:g}"
-        return f"a finite number {'>' if self.open_low else '>='} {self.low:g}"
+        return checks.number(self.name, value, self.low, self.high, open_low=self.open_low,
+                             open_high=self.open_high, optional=optional)
 
 
 class Momentum(Number):
@@ -131,10 +93,11 @@ class Numbers(Hyper):
         self.one, self.most = one, most
 
     def check(self, value: Any) -> tuple[float, ...]:
+        allowed = f"a tuple of 1 to {self.most} numbers"
         if not isinstance(value, (tuple, list)):
-            raise self.wrong(value, f"a tuple of 1 to {self.most} numbers", TypeError)
+            raise checks.wrong(self.name, value, allowed, TypeError)
         if not 1 <= len(value) <= self.most:
-            raise self.wrong(value, f"a tuple of 1 to {self.most} numbers")
+            raise checks.wrong(self.name, value, allowed)
         self.one.name = f"each of {self.name}"
         return tuple(self.one.check_number(number) or 0.0 for number in value)
 
@@ -143,9 +106,7 @@ class Flag(Hyper):
     """True or False."""
 
     def check(self, value: Any) -> bool:
-        if not isinstance(value, (bool, np.bool_)):
-            raise self.wrong(value, "True or False", TypeError)
-        return bool(value)
+        return checks.flag(self.name, value)
 
 
 class Choice(Hyper):
@@ -156,10 +117,7 @@ class Choice(Hyper):
         self.words = words
 
     def check(self, value: Any) -> str:
-        if not isinstance(value, str) or value not in self.words:
-            error = ValueError if isinstance(value, str) else TypeError
-            raise self.wrong(value, f"one of {', '.join(map(repr, self.words))}", error)
-        return value
+        return checks.choice(self.name, value, self.words)
 
 
 def shared(hyper: Hyper) -> Hyper:
@@ -189,7 +147,7 @@ class Values(MutableMapping[str, Any]):
     def __setitem__(self, name: str, value: Any) -> None:
         if name in self._fixed:
             raise TypeError(f"{name!r} of a group cannot be replaced")
-        reject_unknown(type(self._optimizer).__name__, [name], self._hypers)
+        checks.reject_unknown(type(self._optimizer).__name__, [name], self._hypers)
         checked = self._hypers[name].check(value)
         if self._hypers[name].at_binding and self._optimizer._engine is not None:
             raise ValueError(f"{name} takes effect when the optimizer gets its parameters; it has "

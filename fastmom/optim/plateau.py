@@ -7,7 +7,8 @@ import numbers
 from collections.abc import Mapping
 from typing import Any
 
-from fastmom.optim.schedule_base import Schedule, integer, number
+from fastmom.checks import integer, number
+from fastmom.optim.schedule_base import Schedule
 
 
 class ReduceOnPlateau(Schedule):

@@ -1,11 +1,12 @@
-"""What all schedules share: being values, their form as data, checks of arguments, two curves."""
+"""What all schedules share: being values, their form as data, two curves."""
 
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
+
+from fastmom.checks import integer
 
 
 class Schedule:
@@ -98,30 +99,6 @@ def _revived(value: Any) -> Any:
     if isinstance(value, Mapping) and "schedule" in value:
         return Schedule.from_dict(value)
     return [_revived(entry) for entry in value] if isinstance(value, list) else value
-
-
-def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
-    """Return the argument as a finite float from `low` to `high`, or raise."""
-    bounds = f"from {low:g} to {high:g}" if high < math.inf else f">= {low:g}"
-    allowed = f"a finite number{f' {bounds}' if low > -math.inf else ''}"
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be {allowed}, not {value!r}")
-    try:
-        result = float(value)
-    except OverflowError:           # an integer or fraction beyond the largest float
-        result = math.inf
-    if not (math.isfinite(result) and low <= result <= high):
-        raise ValueError(f"{name} must be {allowed}, not {value!r}")
-    return result
-
-
-def integer(name: str, value: Any, low: int) -> int:
-    """Return the argument as an int that is at least `low`, or raise."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} must be an integer >= {low}, not {value!r}")
-    if value < low:
-        raise ValueError(f"{name} must be an integer >= {low}, not {value!r}")
-    return int(value)
 
 
 def between(start: float, end: float, part: float) -> float:

@@ -10,8 +10,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from fastmom.checks import integer, number
 from fastmom.optim.plateau import ReduceOnPlateau
-from fastmom.optim.schedule_base import Schedule, between, cosine, integer, number
+from fastmom.optim.schedule_base import Schedule, between, cosine
 
 __all__ = ["Constant", "Cosine", "Exponential", "Linear", "OneCycle", "Piecewise",
            "ReduceOnPlateau", "Schedule", "Step", "Sutskever"]

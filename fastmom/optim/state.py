@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastmom.checks import integer
 from fastmom.optim.hyper import Values
-from fastmom.optim.schedule_base import integer
 from fastmom.optim.schedules import ReduceOnPlateau, Schedule
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastmom.checks import integer
 from fastmom.optim.adam import nadam_product
-from fastmom.optim.schedule_base import integer
 from fastmom.optim.state import live_state
 
 if TYPE_CHECKING:

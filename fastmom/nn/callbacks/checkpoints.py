@@ -8,9 +8,9 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
+from fastmom.checks import integer
 from fastmom.nn.callbacks.base import Callback, Logs, check_state
 from fastmom.nn.callbacks.history import Figures, Monitor, number_or_none
-from fastmom.optim.schedule_base import integer
 
 
 class ModelCheckpoint(Callback):

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from fastmom.checks import number
 from fastmom.nn.callbacks.base import Callback, Logs
-from fastmom.optim.schedule_base import number
 
 Value = TypeVar("Value")
 

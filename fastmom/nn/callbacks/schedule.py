@@ -6,11 +6,12 @@ import inspect
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
+from fastmom.checks import number, reject_unknown
 from fastmom.nn.callbacks.base import Callback, Logs, check_state
 from fastmom.nn.callbacks.history import modes_of, monitored
 from fastmom.optim import Optimizer
-from fastmom.optim.hyper import Number, reject_unknown
-from fastmom.optim.schedule_base import Schedule, number
+from fastmom.optim.hyper import Number
+from fastmom.optim.schedule_base import Schedule
 from fastmom.optim.schedules import ReduceOnPlateau
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fastmom.checks import integer, number
 from fastmom.nn.callbacks.base import Callback, Logs, check_state
 from fastmom.nn.callbacks.history import Monitor, number_or_none
-from fastmom.optim.schedule_base import integer, number
 
 
 class EarlyStopping(Callback):
