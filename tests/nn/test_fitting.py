@@ -215,7 +215,7 @@ W = np.ones(20)
 
 @pytest.mark.parametrize(("arguments", "error", "message"), [
     ({"validation_split": 1.5}, ValueError, "validation_split must be a number from 0 to 1"),
-    ({"validation_split": "0.1"}, TypeError, "validation_split must be a finite number"),
+    ({"validation_split": "0.1"}, TypeError, "validation_split must be a number"),
     ({"validation_split": 1.0}, ValueError, "leaves 0 to train on and 20 to evaluate"),
     ({"validation_split": 0.97}, ValueError, "leaves 0 to train on and 20 to evaluate"),
     ({"validation_split": 1e-18}, ValueError, "leaves 20 to train on and 0 to evaluate"),
