@@ -88,7 +88,8 @@ def modules():
             continue
         yield Extension(f"fastmom.kernels.{source.stem}", [str(source)],
                         include_dirs=[str(KERNELS), np.get_include()],
-                        depends=[*map(str, [*KERNELS.glob("*.pxi"), *KERNELS.glob("*.h")])],
+                        depends=sorted(str(file) for suffix in ("pxd", "pxi", "h")
+                                       for file in KERNELS.glob(f"*.{suffix}")),
                         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")])
 
 

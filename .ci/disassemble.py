@@ -17,7 +17,7 @@ from pathlib import Path
 
 from fastmom.kernels import isa
 
-RULE = re.compile(r"^[0-9a-f]+ <__pyx_fuse_([01])__pyx_f_\w*?rules_[a-z0-9]+_(\w+)>:$")
+RULE = re.compile(r"^[0-9a-f]+ <__pyx_fuse_([01])__pyx_f_\w*?loops_[a-z0-9]+_(\w+)>:$")
 LAYER = re.compile(r"^[0-9a-f]+ <__pyx_(?:pw|f)_\w*?layers_(?:baseline|avx2|avx512)_"
                    r"(?:\d*Nonzeros_\d*_?|\d+)(\w+)>:$")
 LAYERS = ("gather", "product", "bias_activation", "activation_gradient", "dropout",
@@ -70,7 +70,7 @@ def faults(name: str, kind: str, build: str, code: Code) -> list[str]:
 
 def checks(build: str) -> Iterator[tuple[str, str, list[str]]]:
     """Each function of this build, its type, and what is wrong with it."""
-    rules = import_module(f"fastmom.kernels.rules_{build}")
+    rules = import_module(f"fastmom.kernels.loops_{build}")
     found = functions(Path(rules.__file__ or ""), RULE)
     for name in (*rules.names, "limit", "square_sum"):
         for number, kind in (("0", "float"), ("1", "double")):

@@ -13,7 +13,7 @@ except ImportError as error:
 
 from fastmom.kernels import isa
 from fastmom.kernels.engine import Engine
-from fastmom.kernels.rules_baseline import names as _names
+from fastmom.kernels.loops_baseline import names as _names
 
 RULES: dict[str, int] = {name: index for index, name in enumerate(_names)}
 

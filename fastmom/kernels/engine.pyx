@@ -15,10 +15,10 @@ from math import hypot
 import numpy as np
 
 from fastmom.kernels.arrays cimport Slot, bind_slot, check_array, data_of, same_shape, unchanged
+from fastmom.kernels.loops cimport loops
 from fastmom.kernels.rules cimport MAX_ARRAYS, SCALE
 from fastmom.kernels.sweep cimport (CHUNK, DIRECTION_SUMS, GRADIENT, GRADIENT_SUMS, LINE, UPDATE,
-                                    Chunk, Plan, Row, Tensor, cut, set_trust, sweep, table,
-                                    tensor_sum)
+                                    Chunk, Plan, Row, Tensor, cut, set_trust, sweep, tensor_sum)
 from fastmom.kernels.system cimport flushing
 
 from fastmom.kernels.arrays import MemoryMap, owner_of
@@ -190,7 +190,8 @@ cdef class Engine:
             for j in range(1, len(row)):
                 self.plan.rows[i].c[j - 1] = row[j]
             self._directed = (self._directed
-                              or table().update[self.plan.rows[i].rule].direct32 != NULL)
+                              or loops().rules.update[self.plan.rows[i].rule].direct32
+                              != NULL)
         self._rows = rows
         return 0
 
@@ -223,7 +224,7 @@ cdef class Engine:
         try:
             self._match(tuple(grads))
             self._load(rows)
-            self.plan.table = table()
+            self.plan.table = &loops().rules
             self.plan.flush = flushing()
             if self._active == 0 or not self._prepare():
                 return False

@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 from importlib.machinery import EXTENSION_SUFFIXES
 
-from fastmom.kernels import sweep, system
+from fastmom.kernels import loops, system
 
 BUILDS = ("baseline", "avx2", "avx512")      # as in setup.py
 
@@ -18,7 +18,7 @@ def built() -> tuple[str, ...]:
     """Builds that are installed."""
     here = os.listdir(os.path.dirname(__file__))
     return tuple(name for name in BUILDS
-                 if any(f"rules_{name}{suffix}" in here for suffix in EXTENSION_SUFFIXES))
+                 if any(f"loops_{name}{suffix}" in here for suffix in EXTENSION_SUFFIXES))
 
 
 def available() -> tuple[str, ...]:
@@ -32,7 +32,7 @@ def use(name: str) -> None:
     if name not in available():
         raise ValueError(f"instruction set {name!r} cannot be used on this machine or was not "
                          f"built; allowed: {', '.join(available())}")
-    sweep.use_rules(import_module(f"fastmom.kernels.rules_{name}").table)
+    loops.use(import_module(f"fastmom.kernels.loops_{name}").table)
     if "fastmom.kernels.layers" in sys.modules:     # else it asks when it is imported
         import_module("fastmom.kernels.layers").use(name)
     _in_use = name

@@ -6,13 +6,8 @@
 # compiler vectorises the loops; contraction into fused multiply-adds is off (setup.py), so every
 # instruction set, chunk position and thread count gives the same bits.
 
-from cpython.pycapsule cimport PyCapsule_New
 from libc.math cimport sqrt, sqrtf
 from fastmom.kernels.rules cimport SCALE, TRUST, Rule, Table
-
-ctypedef fused real:
-    float
-    double
 
 include "rules_momentum.pxi"
 include "rules_adaptive.pxi"
@@ -69,4 +64,3 @@ _table.update = [
 ]
 names = ("sgd", "momentum", "aggmo", "sign", "adam", "amsgrad", "rmsprop", "rmsprop_momentum",
          "rmsprop_centered", "lookahead", "lars", "lamb")       # in the table's order
-table = PyCapsule_New(&_table, b"fastmom.rules", NULL)

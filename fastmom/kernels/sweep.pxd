@@ -52,7 +52,6 @@ cdef struct Plan:
     int average             # place of the parameters' running average in data, or 0
     double smoothing[3]     # its coefficients, for the rule sgd
 
-cdef const Table* table() noexcept
 cdef int sweep(Plan* plan, Stage stage, Py_ssize_t work, int parts) except -1
 cdef void cut(Plan* plan) noexcept
 cdef double tensor_sum(const Plan* plan, const Tensor* t, int which) noexcept

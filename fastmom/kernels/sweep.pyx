@@ -7,11 +7,9 @@ the elements, which the hardware's prefetchers follow.
 """
 
 cimport cython
-from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport sqrt
 
-from fastmom.kernels.rules cimport (MAX_ARRAYS, SCALE, TRUST, TRUST_COEFFICIENT, TRUST_EPS, Rule,
-                                    Table)
+from fastmom.kernels.rules cimport (MAX_ARRAYS, SCALE, TRUST, TRUST_COEFFICIENT, TRUST_EPS, Rule)
 from fastmom.kernels.system cimport fm_float_mode, fm_flush_begin, fm_flush_end
 from fastmom.kernels.team cimport spread
 
@@ -22,18 +20,6 @@ cdef enum:
     SERIAL_BELOW = 32768    # elements: below this, waking a team costs more than it saves
 
 cdef double[2] ONES = [1, 1]
-
-cdef const Table* _table = NULL
-
-
-def use_rules(capsule) -> None:
-    """Take the update rules from this instruction-set build, from the next step on."""
-    global _table
-    _table = <const Table*>PyCapsule_GetPointer(capsule, b"fastmom.rules")
-
-
-cdef const Table* table() noexcept:
-    return _table
 
 
 cdef void cut(Plan* plan) noexcept:
