@@ -12,9 +12,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from bench import optimizers, stored
+from bench import optimizers, results as stored
 from bench.engine import Row
-from bench.stored import Results
+from bench.results import Results
 
 RESULTS = Path(__file__).with_name("results") / "results.json"
 

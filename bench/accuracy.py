@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import epoch
-from bench.turns import Worker
+from bench.timing import Worker
 from fastmom.cli import main as fastmom
 
 SEEDS = range(5)

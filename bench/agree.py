@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import stored
+from bench import results as results as stored
 from bench.acceptance import fastest
-from bench.stored import Ratio, Results, figure, ratio
+from bench.results import Ratio, Results, figure, ratio
 from bench.tables import plural, size, title_of
 
 ENOUGH = 0.9        # of the figures

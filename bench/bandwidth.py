@@ -21,7 +21,7 @@ import numpy as np
 
 import fastmom as fm
 from bench.timing import interleaved
-from bench.workers.task import LR, Case
+from bench.peers.task import LR, Case
 from fastmom.optim import OPTIMIZERS
 
 KERNELS = {"scale": (1, 8), "triad": (2, 12)}      # arrays, and bytes moved per element

@@ -29,9 +29,9 @@ from collections.abc import Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.stored import load_average, machine
-from bench.turns import Load, Record, Worker, take_turns
-from bench.workers.task import Setting, Task
+from bench.results import load_average, machine
+from bench.timing import Load, Record, Worker, take_turns
+from bench.peers.task import Setting, Task
 from fastmom import data
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,7 +77,7 @@ def command(name: str, setting: str, args: argparse.Namespace) -> list[str]:
                 setting]
     family = name.partition("-")[0]
     python = args.python.get(name, args.python.get(family, sys.executable))
-    return [python, "-m", "bench.workers", "epoch", SYSTEMS[name].module, setting]
+    return [python, "-m", "bench.peers", "epoch", SYSTEMS[name].module, setting]
 
 
 def setting_of(model: str, folder: Path) -> Setting:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 import fastmom as fm
-from bench.workers.on_fastmom import variants
-from bench.workers.task import Task
+from bench.peers.on_fastmom import variants
+from bench.peers.task import Task
 from fastmom.kernels import layers as kernels
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.acceptance import fastest
-from bench.stored import Results, duration, figure
+from bench.results import Results, duration, figure
 from bench.tables import plural
 from fastmom.plot.style import COLOURS, NORMAL, SMALL, decorate, new_figure, save_figure
 

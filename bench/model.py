@@ -25,9 +25,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench import stored
+from bench import results as results as stored
 from bench.acceptance import RESULTS
-from bench.stored import Results, duration
+from bench.results import Results, duration
 
 TEAM_FROM = 32_768      # elements: SERIAL_BELOW of fastmom/kernels/sweep.pyx
 STATE = {"sgd": 1, "adamw": 2}

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import acceptance, accuracy, stored
-from bench.stored import Results, duration, figure
+from bench import acceptance, accuracy, results as stored
+from bench.results import Results, duration, figure
 from bench.tables import table
 
 ROOT = Path(__file__).resolve().parents[1]

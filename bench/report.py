@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import accuracy, figures, model, tables
-from bench.stored import Results
+from bench.results import Results
 
 Text = Callable[[Results], str]
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.turns import Record, Worker, take_turns
-from bench.workers.task import Case
+from bench.timing import Record, Worker, take_turns
+from bench.peers.task import Case
 from bench.workloads import LISTS, Shapes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,7 +62,7 @@ def start(args: argparse.Namespace) -> tuple[dict[str, Worker], dict[str, str]]:
     workers, missing = {}, {}
     for name, system in SYSTEMS.items():
         python = args.python.get(system.module, sys.executable)
-        worker = Worker([python, "-m", "bench.workers", "step", system.module], ROOT,
+        worker = Worker([python, "-m", "bench.peers", "step", system.module], ROOT,
                         system.environment)
         if worker.missing:
             missing[name] = worker.missing

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from bench import acceptance
-from bench.stored import Results, duration, figure, ratio
+from bench.results import Results, duration, figure, ratio
 
 PEERS = ["fastmom, 1 thread", "NumPy naive", "NumPy out=", "torch fused", "torch foreach",
          "jax optax", "numba prange", "numba serial"]

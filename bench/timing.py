@@ -1,38 +1,235 @@
-"""Paired timing: candidates take turns in one run, and what counts is a ratio of minima."""
+"""The one timing engine: candidates take turns, as calls of this process or in processes of their own.
+
+Rounds go A B C, A B C, …, so that whatever disturbs the machine for a while disturbs all alike, and
+what counts is a ratio of minima. A `Call` times a function here; a `Worker` is another process that
+does the same and answers in lines of JSON, so that libraries do not share threads or allocators.
+"""
 
 from __future__ import annotations
 
+import json
+import math
+import os
+import statistics
+import subprocess
+import tempfile
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+ROOT = Path(__file__).resolve().parents[1]
 MIN_SECONDS = 0.02      # one measurement lasts at least this long
+PATIENCE = 900.0        # seconds that an answer may take
+SETTLE = 0.2            # seconds between turns in which the threads of the last one go to sleep
+Answer = dict[str, Any]
+
+# Makes the package `bench` importable without its parent folder, whose fastmom is not the
+# installed one
+START = """import sys, importlib.util as util
+spec = util.spec_from_file_location("bench", sys.argv[1])
+sys.modules["bench"] = util.module_from_spec(spec)
+from bench.peers.__main__ import main
+main(sys.argv[2:])"""
+
+
+class Call:
+    """A function, called often enough that a measurement lasts `MIN_SECONDS`."""
+
+    def __init__(self, run: Callable[[], object]) -> None:
+        self.run, self.loops = run, 0
+
+    def turn(self) -> Answer:
+        """Return the seconds per call."""
+        self.loops = self.loops or self._enough()
+        self.run()      # warm caches and threads after the others
+        return {"seconds": self._seconds(self.loops)}
+
+    def _enough(self) -> int:
+        self.run()
+        loops = 1
+        while (seconds := self._seconds(loops) * loops) < MIN_SECONDS and loops <= 1_000_000:
+            loops = max(2 * loops, int(1.2 * loops * MIN_SECONDS / max(seconds, 1e-6)))
+        return loops
+
+    def _seconds(self, loops: int) -> float:
+        run = self.run
+        start = time.perf_counter()
+        for _ in range(loops):
+            run()
+        return (time.perf_counter() - start) / loops
+
+
+class Worker:
+    """A process that answers lines of JSON; `missing` says why there is none.
+
+    Parameters
+    ----------
+    command : sequence of str
+    environment : mapping
+        Added to the environment of this process.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.variants: list[str] = []
+        self.versions = self.note = ""
+        self.log: Any = tempfile.TemporaryFile()    # noqa: SIM115  (stderr, until it closes)
+        try:
+            self.process: Any = subprocess.Popen(
+                command, env=os.environ | environment, stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=self.log, text=True)
+        except OSError as error:
+            self.process, self.missing = None, f"{Path(command[0]).name}: {error.strerror}"
+            return
+        ready = self._answer()
+        self.missing: str = ready.get("missing") or ready.get("error", "")
+        self.variants = ready.get("variants", [])
+        self.versions, self.note = ready.get("versions", ""), ready.get("note", "")
+        if self.missing:
+            self.close()
+
+    @classmethod
+    def python(cls, python: str, *arguments: str,
+               environment: Mapping[str, str] | None = None) -> Worker:
+        """Run `bench.peers` in an interpreter, with the packages that are installed there."""
+        package = str(ROOT / "bench" / "__init__.py")
+        return cls([python, "-P", "-c", START, package, *arguments], environment or {})
+
+    def ask(self, what: str, given: object) -> Answer:
+        """Return its answer; ``{"error": reason}`` if it fails, dies or takes too long."""
+        try:
+            self.process.stdin.write(json.dumps({what: given}) + "\n")
+            self.process.stdin.flush()
+        except OSError:
+            return {"error": self._last_words()}
+        return self._answer()
+
+    def _answer(self) -> Answer:
+        timer = threading.Timer(PATIENCE, self.process.kill)
+        timer.start()
+        line = self.process.stdout.readline()
+        timer.cancel()
+        if not line:
+            return {"error": self._last_words()}
+        answer: Answer = json.loads(line)
+        return answer
+
+    def _last_words(self) -> str:
+        status = self.process.wait()
+        self.log.seek(0)
+        lines = self.log.read().decode(errors="replace").strip().splitlines()
+        return f"ended with status {status}: {lines[-1] if lines else 'silently'}"[:200]
+
+    def cpu_seconds(self) -> float:
+        """Return those of all its threads so far; 0 where there is no /proc, or no process."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except (OSError, AttributeError):
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def close(self) -> None:
+        if self.process is not None and not self.log.closed:
+            self.process.stdin.close()      # ends it, as there is nothing left to answer
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            self.process.stdout.close()
+        self.log.close()
+
+
+class Record:
+    """The answers of one candidate: first that of the warm-up, then one for each round.
+
+    Parameters
+    ----------
+    name : str
+    turn : callable
+        Returns ``{"seconds": …, …}``, or ``{"error": reason}``.
+    worker : Worker, optional
+        The process that works when it is this candidate's turn.
+    """
+
+    def __init__(self, name: str, turn: Callable[[], Answer], worker: Worker | None = None) -> None:
+        self.name, self.turn, self.worker = name, turn, worker
+        self.warm_up: Answer = {}
+        self.answers: list[Answer] = []
+        self.others: list[float] = []    # cores that other programs used, the warm-up first
+        self.error = ""
+
+    @property
+    def seconds(self) -> list[float]:
+        return [answer["seconds"] for answer in self.answers]
+
+    def take_turn(self) -> None:
+        answer = self.turn()
+        self.error = answer.get("error", "")
+        if self.error:
+            return
+        if self.warm_up:
+            self.answers.append(answer)
+        else:
+            self.warm_up = answer
+
+
+class Load:
+    """Who else used the processor while one candidate had its turn, in cores."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.workers = list(dict.fromkeys(r.worker for r in records if r.worker is not None))
+        self.waiting: list[float] = []      # the workers that should wait
+        self.others: list[float] = []       # everybody else on the machine
+
+    def during(self, record: Record) -> None:
+        """Let it take its turn, and watch the others."""
+        start, machine, mine = time.perf_counter(), _machine_seconds(), time.process_time()
+        before = [worker.cpu_seconds() for worker in self.workers]
+        record.take_turn()
+        wall = time.perf_counter() - start
+        used = {worker: worker.cpu_seconds() - b
+                for worker, b in zip(self.workers, before, strict=True)}
+        known = sum(used.values()) + (time.process_time() - mine)
+        self.waiting.append((sum(used.values()) - used.get(record.worker, 0.0)) / wall)
+        self.others.append(max(0.0, _machine_seconds() - machine - known) / wall)
+        record.others.append(self.others[-1])
+
+    @staticmethod
+    def summary(cores: Sequence[float]) -> str:
+        return f"{statistics.median(cores):.2f} in the median, {max(cores):.2f} at most"
+
+
+def _machine_seconds() -> float:
+    """Return the processor time used by anybody so far; 0 where there is no /proc."""
+    try:
+        fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    except OSError:
+        return 0.0
+    user, nice, system, _, _, irq, softirq, steal = (int(field) for field in fields[:8])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def take_turns(records: Sequence[Record], rounds: int, budget: float = math.inf,
+               settle: float = SETTLE) -> Load:
+    """Warm each candidate up, then measure it once in each round.
+
+    A candidate whose answers so far took `budget` seconds sits the rest out, but not before its
+    second round. `settle` seconds pass between two turns.
+    """
+    load = Load(records)
+    for number in range(-1, rounds):
+        for record in records:
+            if not record.error and (number < 2 or sum(record.seconds) < budget):
+                time.sleep(settle)
+                load.during(record)
+    return load
 
 
 def interleaved(candidates: Mapping[str, Callable[[], object]],
                 rounds: int = 7) -> dict[str, list[float]]:
-    """Seconds per call of each candidate in each round; the rounds go A B C, A B C, …"""
-    loops = {name: loops_of(run) for name, run in candidates.items()}
-    times: dict[str, list[float]] = {name: [] for name in candidates}
-    for _ in range(rounds):
-        for name, run in candidates.items():
-            run()       # warm its caches and threads after the others
-            times[name].append(seconds_per_call(run, loops[name]))
-    return times
-
-
-def loops_of(run: Callable[[], object]) -> int:
-    """How many calls make a measurement."""
-    run()
-    loops = 1
-    while (seconds := seconds_per_call(run, loops) * loops) < MIN_SECONDS:
-        loops = max(2 * loops, int(1.2 * loops * MIN_SECONDS / max(seconds, 1e-6)))
-        if loops > 1_000_000:
-            break
-    return loops
-
-
-def seconds_per_call(run: Callable[[], object], loops: int) -> float:
-    start = time.perf_counter()
-    for _ in range(loops):
-        run()
-    return (time.perf_counter() - start) / loops
+    """Return the seconds per call of functions of this process, in each round."""
+    records = [Record(name, Call(run).turn) for name, run in candidates.items()]
+    take_turns(records, rounds, settle=0)
+    return {record.name: record.seconds for record in records}

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
-from bench.workers.task import LR, MOMENTUM, Case, Run, Task
+from bench.peers.task import Case, Run, Task
 
 VERSIONS = f"jax {jax.__version__}"
 NOTE = "an epoch is one jitted scan, a step one jitted call of Optax"
@@ -88,11 +88,17 @@ def variants(task: Task) -> dict[str, Run]:
 
 
 def steps(case: Case) -> dict[str, Callable[[], object]]:
-    """Optax, jitted, with the parameters and its state donated."""
+    """Return the step of Optax's optimizer of this name, jitted, with its arrays donated."""
     import optax  # of the steps alone
+    import optax.contrib
 
+    name = case.optimizer.lower()
+    make: Any = getattr(optax, name, None) or getattr(optax.contrib, name, None)
+    if make is None:
+        return {}
     params, grads = ([jnp.array(a) for a in part] for part in case.tensors())
-    rule = optax.sgd(LR, momentum=MOMENTUM) if case.rule == "sgd" else optax.adamw(LR)
+    hyper = case.hyper
+    rule = make(hyper.pop("lr"), **hyper)
     if case.clip is not None:
         rule = optax.chain(optax.clip_by_global_norm(case.clip), rule)
     state: list[Any] = [params, rule.init(params)]

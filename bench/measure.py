@@ -32,7 +32,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import accuracy, bandwidth, epoch, steps, stored
+from bench import accuracy, bandwidth, epoch, steps, results as stored
 from bench.acceptance import print_table
 from bench.report import write_report
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 PIXELS = 784
-LR, MOMENTUM = 1e-9, 0.9        # of the steps: the parameters stay where they are
-BETA1, BETA2, EPSILON, DECAY = 0.9, 0.999, 1e-8, 0.01
+LR = 1e-9       # of the steps: the parameters stay where they are
+HYPER: dict[str, dict[str, Any]] = {"SGD": {"momentum": 0.9}}     # besides lr; else the defaults
 
 
 class Setting(NamedTuple):
@@ -73,12 +73,16 @@ class Task:
 class Case(NamedTuple):
     """A step to be timed; arrives as JSON."""
 
+    optimizer: str              # the name of its class
     shapes: list[list[int]]
-    rule: str                   # "sgd", with the momentum of `MOMENTUM`, or "adamw"
-    clip: float | None          # the largest global norm
+    clip: float | None = None   # the largest global norm
+
+    @property
+    def hyper(self) -> dict[str, Any]:
+        return {"lr": LR} | HYPER.get(self.optimizer, {})
 
     def tensors(self) -> tuple[list[Any], list[Any]]:
-        """Parameters and gradients: a block of normal numbers, over and over."""
+        """Return parameters and gradients: a block of normal numbers, over and over."""
         rng = np.random.default_rng(0)
         blocks = rng.standard_normal((2, 2**16), np.float32)
         params, grads = ([np.resize(block, shape) for shape in self.shapes] for block in blocks)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 import fastmom as fm
-from bench.workers.task import LR, MOMENTUM, Case, Run, Task, blas_limits, blas_threads
+from bench.peers.task import Case, Run, Setting, Task, blas_limits, blas_threads
+from fastmom.optim import OPTIMIZERS
 
 VERSIONS = f"fastmom {fm.__version__}, numpy {np.__version__}"
 NOTE = ""
@@ -50,8 +52,18 @@ def variants(task: Task) -> dict[str, Run]:
 
 
 def steps(case: Case) -> dict[str, Callable[[], object]]:
+    make: Any = {cls.__name__: cls for cls in OPTIMIZERS.values()}[case.optimizer]
     params, grads = case.tensors()
     clip: dict[str, Any] = {} if case.clip is None else {"clip_norm": case.clip}
-    optimizer: Any = (fm.SGD(params, lr=LR, momentum=MOMENTUM, **clip) if case.rule == "sgd"
-                      else fm.AdamW(params, lr=LR, **clip))
+    optimizer = make(params, **case.hyper, **clip)
     return {"": lambda: optimizer.step(grads)}
+
+
+def predictions(setting: Setting) -> dict[str, Callable[[], object]]:
+    """Return predictions of samples with as many zeros as handwriting has, and with none."""
+    made = model(Task(setting))
+    pixels = np.random.default_rng(0).integers(-1000, 256, (256, 28, 28))
+    sparse, dense = pixels.clip(0).astype(np.uint8), (pixels % 255 + 1).astype(np.uint8)
+    return {"1 sample": partial(made.predict, sparse[:1]),
+            "256 samples": partial(made.predict, sparse),
+            "256 samples without zeros": partial(made.predict, dense)}

@@ -11,11 +11,13 @@ import numba
 import numpy as np
 from numba import njit, prange
 
-from bench.workers.task import BETA1, BETA2, DECAY, EPSILON, LR, MOMENTUM, Case
+from bench.peers.task import HYPER, LR, Case
 
 VERSIONS = f"numba {numba.__version__}, numpy {np.__version__}"
 NOTE = "a prange loop per tensor"
 F = np.float32
+MOMENTUM = HYPER["SGD"]["momentum"]
+BETA1, BETA2, EPSILON, DECAY = 0.9, 0.999, 1e-8, 0.01       # the defaults of AdamW
 LR32, M, B1, B2, EPS, KEEP = (F(x) for x in (LR, MOMENTUM, BETA1, BETA2, EPSILON, 1 - LR * DECAY))
 ONE = F(1)
 Tensors = tuple[Any, ...]       # parameters, gradients and state, flat
@@ -35,6 +37,10 @@ def adamw(p: Any, g: Any, m: Any, v: Any, scale: Any, lr: Any, correction: Any) 
         p[i] = KEEP * p[i] - lr * m[i] / (sqrt(v[i] * correction) + EPS)
 
 
+# Loop, and the number of its state arrays
+RULES: dict[str, tuple[Callable[..., None], int]] = {"SGD": (sgd, 1), "AdamW": (adamw, 2)}
+
+
 def squares(g: Any) -> Any:
     total = F(0)
     for i in prange(g.size):
@@ -51,9 +57,10 @@ class Loops:
     """Compiled for several threads or for one; both step the same tensors."""
 
     def __init__(self, case: Case, tensors: list[Tensors], parallel: bool) -> None:
-        rule = {"sgd": sgd, "adamw": adamw}[case.rule]
-        self.squares, self.rule = compiled(squares, parallel), compiled(rule, parallel)
-        self.tensors, self.clip, self.adaptive, self.t = tensors, case.clip, case.rule == "adamw", 1
+        self.squares = compiled(squares, parallel)
+        self.rule = compiled(RULES[case.optimizer][0], parallel)
+        self.tensors, self.clip, self.t = tensors, case.clip, 1
+        self.adaptive = case.optimizer == "AdamW"
 
     def step(self) -> None:
         self.t += 1
@@ -68,7 +75,9 @@ class Loops:
 
 
 def steps(case: Case) -> dict[str, Callable[[], object]]:
-    states = {"sgd": 1, "adamw": 2}[case.rule]
+    if case.optimizer not in RULES:
+        return {}
+    states = RULES[case.optimizer][1]
     tensors = [(p.ravel(), g.ravel(), *(np.zeros(p.size, F) for _ in range(states)))
                for p, g in zip(*case.tensors(), strict=True)]
     return {"prange": Loops(case, tensors, True).step, "serial": Loops(case, tensors, False).step}

@@ -1,10 +1,11 @@
 """PyTorch: its optimizers, and the best training loop written by hand.
 
-The loop has no DataLoader, and takes its figures once per epoch.
+The loop has no DataLoader, and computes its metrics once per epoch.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bench.workers.task import LR, MOMENTUM, Case, Run, Task, plural, thread_counts
+from bench.peers.task import LR, Case, Run, Task, plural, thread_counts
 
 VERSIONS = f"torch {torch.__version__}"
 NOTE = "loop by hand, subnormals flushed"
@@ -86,27 +87,44 @@ def variants(task: Task) -> dict[str, Run]:
             for form in ("fused", "foreach", "compiled") for threads in thread_counts()}
 
 
-def stepper(params: list[Any], optimizer: Any, clip: float | None) -> Callable[[], object]:
-    if clip is None:
-        step: Callable[[], object] = optimizer.step
-        return step
-
-    def clipped() -> None:
-        torch.nn.utils.clip_grad_norm_(params, clip)
-        optimizer.step()
-    return clipped
+FORMS: dict[str, dict[str, bool]] = {
+    "fused": {"fused": True}, "foreach": {"foreach": True}, "single": {"foreach": False}}
 
 
 def steps(case: Case) -> dict[str, Callable[[], object]]:
-    """Both forms step the same parameters."""
+    """Return the step of each form of the optimizer that has this name; all share the arrays.
+
+    PyTorch's Muon is for matrices only: its fused AdamW steps the rest, as fastmom's Muon does.
+    """
+    make: Any = getattr(torch.optim, case.optimizer, None)
+    matrices_only = case.optimizer == "Muon"
     arrays, grads = case.tensors()
     params = [torch.from_numpy(a).requires_grad_() for a in arrays]
     for p, g in zip(params, grads, strict=True):
         p.grad = torch.from_numpy(g)
-    runs = {}
-    for form in ("fused", "foreach"):
-        options: dict[str, Any] = {"lr": LR, form: True}
-        optimizer = (torch.optim.SGD(params, momentum=MOMENTUM, **options) if case.rule == "sgd"
-                     else torch.optim.AdamW(params, **options))
-        runs[form] = stepper(params, optimizer, case.clip)
+    mine = [p for p in params if p.ndim == 2 or not matrices_only]
+    rest = [p for p in params if p.ndim != 2 and matrices_only]
+    if make is None or not mine:
+        return {}
+    known, runs = inspect.signature(make).parameters, {}
+    for form, options in FORMS.items():
+        offered = {name: value for name, value in options.items() if name in known}
+        if offered or form == "single":
+            optimizers = [make(mine, **case.hyper, **offered)]
+            if rest:
+                optimizers.append(torch.optim.AdamW(rest, lr=LR, fused=True))
+            runs[form] = stepper(params, optimizers, case.clip)
     return runs
+
+
+def stepper(params: list[Any], optimizers: list[Any], clip: float | None) -> Callable[[], object]:
+    if clip is None and len(optimizers) == 1:
+        step: Callable[[], object] = optimizers[0].step
+        return step
+
+    def run() -> None:
+        if clip is not None:
+            torch.nn.utils.clip_grad_norm_(params, clip)
+        for optimizer in optimizers:
+            optimizer.step()
+    return run
