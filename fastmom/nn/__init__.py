@@ -12,7 +12,9 @@ from fastmom.nn.callbacks import (
     ModelCheckpoint,
     MomentumScheduler,
     Progress,
+    ReduceLROnPlateau,
     Scheduler,
+    TerminateOnNaN,
 )
 from fastmom.nn.dense import Dense
 from fastmom.nn.initializers import Constant
@@ -33,5 +35,5 @@ __all__ = ["Activation", "BatchNorm", "BinaryCrossentropy", "CSVLogger", "Callba
            "CategoricalCrossentropy", "Constant", "Dense", "Dropout", "EarlyStopping", "Flatten",
            "History", "Huber", "JSONLogger", "LambdaCallback", "Layer", "LeakyReLU",
            "LearningRateScheduler", "Loss", "MeanAbsoluteError", "MeanSquaredError",
-           "ModelCheckpoint", "MomentumScheduler", "Progress", "Rescaling", "Scheduler",
-           "Sequential", "SparseCategoricalCrossentropy"]
+           "ModelCheckpoint", "MomentumScheduler", "Progress", "ReduceLROnPlateau", "Rescaling",
+           "Scheduler", "Sequential", "SparseCategoricalCrossentropy", "TerminateOnNaN"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastmom.checks import number, reject_unknown
@@ -159,11 +159,21 @@ class Compiled(Network):
                  for part in (slice(kept), slice(kept, n))]
         return parts[0], parts[1]
 
-    def _check_held_out(self, given: Any) -> tuple[Any, Any, Any]:
+    def _check_held_out(self, given: Any) -> dict[str, tuple[Any, Any, Any]]:
+        """Return the samples to evaluate after each epoch, by the prefix of their metrics."""
+        if not isinstance(given, Mapping):
+            return {"val": self._check_evaluated("validation_data", given)}
+        for name in given:
+            if not isinstance(name, str) or not name.isidentifier():
+                raise ValueError(f"validation_data must have words as keys, not {name!r}")
+        return {name: self._check_evaluated(f"validation_data[{name!r}]", samples)
+                for name, samples in given.items()}
+
+    def _check_evaluated(self, name: str, given: Any) -> tuple[Any, Any, Any]:
         if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
-            raise TypeError(f"validation_data must be a tuple (x, y) or (x, y, sample_weight), not "
+            raise TypeError(f"{name} must be a tuple (x, y) or (x, y, sample_weight), not "
                             f"{type(given).__name__}")
         try:
             return self._check_data(*given)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"validation_data: {error}") from None
+            raise type(error)(f"{name}: {error}") from None

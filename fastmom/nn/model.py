@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from fastmom.checks import integer
 from fastmom.nn.batches import EVALUATION_BATCH, Samples
-from fastmom.nn.callbacks import Callback, CallbackList, History, Progress, figures_line, validate
+from fastmom.nn.callbacks import Callback, CallbackList, History, Progress, metrics_line, validate
 from fastmom.nn.compiled import Compiled
 from fastmom.types import Numbers
 
@@ -49,14 +49,15 @@ class Sequential(Compiled):
     """
 
     epoch = 0               # epochs trained
-    stop_training = False   # set by a callback: end after this epoch
+    stop_training = False   # set by a callback: end after this step or epoch
     batch_losses: Sequence[float] = ()      # the mean loss of each step of `fit`'s latest epoch
 
     # Training -------------------------------------------------------------------------------------
 
     def fit(self, x: Numbers, y: Any, *, batch_size: int = 32, epochs: int = 1,
             verbose: int | str = "auto", callbacks: Sequence[Callback] | None = None,
-            validation_split: float = 0.0, validation_data: Sequence[Any] | None = None,
+            validation_split: float = 0.0,
+            validation_data: Sequence[Any] | Mapping[str, Sequence[Any]] | None = None,
             shuffle: bool = True, class_weight: dict[int, float] | None = None,
             sample_weight: Any = None, initial_epoch: int = 0) -> History:
         """Train until the model has seen the samples so many times.
@@ -78,8 +79,9 @@ class Sequential(Compiled):
         callbacks : list of Callback, optional
         validation_split : float
             Share of the samples, the last ones, that are held out and evaluated after each epoch.
-        validation_data : (x, y) or (x, y, sample_weight), optional
-            The same, of its own: its figures are ``val_loss`` and so on.
+        validation_data : (x, y) or (x, y, sample_weight), or dict of str to such, optional
+            Samples of their own, evaluated after each epoch: their metrics are ``val_loss`` and so
+            on; those of ``{"test": (x, y)}`` are ``test_loss`` and so on.
         shuffle : bool, default True
             Take the samples in a new random order each epoch.
         class_weight : dict of int to float, optional
@@ -116,28 +118,35 @@ class Sequential(Compiled):
         chosen = [*validate([] if callbacks is None else callbacks), progress]
         data, held_out = self._split(self._check_data(x, y, sample_weight, class_weight),
                                      validation_split)
+        evaluated = {} if held_out is None else {"val": held_out}
         if validation_data is not None:
             if held_out is not None:
                 raise ValueError("validation_split and validation_data: give one of them")
-            held_out = self._check_held_out(validation_data)
+            evaluated = self._check_held_out(validation_data)
         batches = self._samples(data[0], batch_size, *data[1:])
         history = History()
+        names = ["loss", *self._metrics]
         run = CallbackList([*chosen, history], self, {
-            "epochs": epochs, "steps": len(batches), "verbose": verbose})
+            "epochs": epochs, "steps": len(batches), "verbose": verbose, "metrics": [
+                *names, *(f"{which}_{name}" for which in evaluated for name in names),
+                "seconds"]})
         self.stop_training = False
         with run:
             for epoch in range(initial_epoch, epochs):
                 run.on_epoch_begin(epoch)
                 logs = self._train_epoch(batches, shuffle, run)
+                if logs is None:        # stopped before its last step: the epoch is not whole
+                    break
                 self.epoch = epoch + 1
-                if held_out is not None:
-                    logs |= {f"val_{k}": v for k, v in self._evaluate(held_out).items()}
+                for which, samples in evaluated.items():
+                    logs |= {f"{which}_{k}": v for k, v in self._evaluate(samples).items()}
                 run.on_epoch_end(epoch, logs)
                 if self.stop_training:
                     break
         return history
 
-    def _train_epoch(self, batches: Samples, shuffle: bool, run: CallbackList) -> dict[str, float]:
+    def _train_epoch(self, batches: Samples, shuffle: bool, run: CallbackList
+                     ) -> dict[str, float] | None:
         start, sums, seen = time.perf_counter(), [0.0] * (1 + len(self._metrics)), 0
         losses = self.batch_losses = list[float]()
         for step, (_, x, y, w) in enumerate(batches.shuffled(self._order) if shuffle else batches):
@@ -149,6 +158,8 @@ class Sequential(Compiled):
             seen += len(x)
             if run.wants_batches:
                 run.on_train_batch_end(step, self._figures(sums, seen))
+            if self.stop_training and step + 1 < len(batches):
+                return None
         return self._figures(sums, seen) | {"seconds": time.perf_counter() - start}
 
     def train_on_batch(self, x: Numbers, y: Any, sample_weight: Any = None,
@@ -184,7 +195,7 @@ class Sequential(Compiled):
         _check_return_dict(return_dict)
         figures = self._evaluate(self._check_data(x, y, sample_weight))
         if verbose:
-            print(figures_line(figures))
+            print(metrics_line(figures))
         return figures if return_dict else _as_keras(figures)
 
     def _evaluate(self, data: Sequence[Any]) -> dict[str, float]:

@@ -1,16 +1,19 @@
-"""Who is told what during `fit`, in which order, and what the history is."""
+"""The hooks of `fit`, in which order they are called, and the history."""
 
 from __future__ import annotations
 
 import pickle
 import re
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from training import Model, train
 
 from fastmom import nn
 from fastmom.nn.callbacks import CallbackList, Figures, overrides, validate
+from fastmom.optim.schedules import ReduceOnPlateau
 
 
 class Log(nn.Callback):
@@ -70,12 +73,21 @@ def test_an_interrupted_run_ends_for_its_callbacks(make: Any, problem: Any) -> N
     assert len(model.fit(x, y).history["loss"]) == 1        # and the model goes on
 
 
-def test_a_callback_stops_the_training_after_the_epoch(make: Any, problem: Any) -> None:
+@pytest.mark.parametrize(("hook", "at", "steps", "epochs"), [
+    ("on_train_batch_end", 0, 1, 0), ("on_train_batch_end", 1, 2, 0),
+    ("on_train_batch_end", 2, 3, 1),        # after the last step: the epoch is whole
+    ("on_epoch_end", 0, 3, 1), ("on_epoch_end", 1, 6, 2)])
+def test_a_callback_stops_the_training_after_a_step_or_an_epoch(
+        hook: str, at: int, steps: int, epochs: int, make: Any, problem: Any) -> None:
     log, model = Log(), make()
-    stop = nn.LambdaCallback(
-        on_train_batch_end=lambda batch, logs: setattr(model, "stop_training", True))
-    assert model.fit(*problem(20), batch_size=8, epochs=9, callbacks=[log, stop]).epoch == [0]
-    assert [call[0] for call in log.calls].count("batch") == 3
+
+    def stop(number: int, logs: Any) -> None:
+        model.stop_training = number == at
+    callbacks = [log, nn.LambdaCallback(**{hook: stop})]
+    history = model.fit(*problem(20), batch_size=8, epochs=9, callbacks=callbacks)
+    assert history.epoch == list(range(epochs))
+    assert [call[0] for call in log.calls].count("batch") == model.optimizer.iterations == steps
+    assert [call[0] for call in log.calls].count("end") == model.epoch == epochs
     assert model.fit(*problem(20), epochs=2).epoch == [0, 1]
 
 
@@ -150,7 +162,7 @@ def test_a_hook_nobody_would_call_is_refused() -> None:
 
 @pytest.mark.parametrize(("given", "message"), [
     (None, "callbacks must be a list of Callback objects, not None"),
-    (nn.Callback(), "callbacks must be a list of Callback objects, not <fastmom"),
+    (nn.Callback(), "callbacks must be a list of Callback objects, not Callback()"),
     ([nn.Callback(), print], "callbacks[1] must be a Callback object, not <built-in function"),
     ((nn.Progress,), "callbacks[0] must be a Callback object, not <class"),
 ])
@@ -197,3 +209,86 @@ def test_a_history_of_a_second_training_starts_anew() -> None:
     train([own], [{"loss": 1.0}] * 3)
     train([own], [{"loss": 2.0}])
     assert (own.epoch, own.history) == ([0], {"loss": [2.0]})
+
+
+# Metrics that a callback cannot work without ------------------------------------------------------
+
+ADD = nn.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(val_f1=0.5))
+HALVE = nn.Scheduler("lr", lambda epoch, current: current / 2)
+PLATEAU = ReduceOnPlateau(0.1)
+
+# callbacks without validation data, and what the message says
+LACKING: list[tuple[list[nn.Callback], str]] = [
+    ([nn.EarlyStopping()], "EarlyStopping() needs the metric 'val_loss', and this training has "
+                           "loss, accuracy, seconds; val_ metrics need validation_data or "),
+    ([nn.EarlyStopping("acurracy", mode="max")], "EarlyStopping(monitor='acurracy', mode='max')"),
+    ([nn.ReduceLROnPlateau(patience=3)], "ReduceLROnPlateau(patience=3) needs the metric"),
+    ([nn.ModelCheckpoint("m.npz", save_best_only=True)], "needs the metric 'val_loss'"),
+    ([nn.ModelCheckpoint("{epoch}-{vall_oss:.2f}.npz")], "needs the metric 'vall_oss'"),
+    ([nn.ModelCheckpoint("{lr}.npz"), HALVE], "needs the metric 'lr'"),     # it comes too late
+    ([nn.Scheduler("lr", PLATEAU)], "Scheduler(name='lr', schedule=ReduceOnPlateau("),
+    ([nn.CSVLogger("a.csv"), nn.Progress(), nn.EarlyStopping()], "needs the metric 'val_loss'"),
+]
+
+
+@pytest.mark.parametrize(("callbacks", "message"), LACKING, ids=lambda row: str(row)[:60])
+def test_a_metric_that_will_be_missing(callbacks: list[nn.Callback], message: str, make: Any,
+                                       problem: Any, state: Any, tmp_path: Path,
+                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (x, y), model = problem(20), make()
+    before = state(model)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        model.fit(x, y, callbacks=callbacks)
+    for a, b in zip(before, state(model), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("callbacks", [
+    [nn.EarlyStopping("loss")], [nn.EarlyStopping("acc")], [HALVE, nn.ModelCheckpoint("{lr}.npz")],
+    [nn.ModelCheckpoint("{epoch:02d}-{loss:.2f}-{acc}-{seconds:.0f}.npz")],
+    [ADD, nn.EarlyStopping("val_f1")],      # whatever a callback of the user's may add
+], ids=str)
+def test_a_metric_that_will_be_there(callbacks: list[nn.Callback], make: Any, problem: Any,
+                                     tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert make().fit(*problem(20), callbacks=callbacks).epoch == [0]
+
+
+@pytest.mark.parametrize("validation", ["val", "test"])
+def test_validation_data_by_name(validation: str, make: Any, problem: Any) -> None:
+    (x, y), other = problem(20), problem(30, seed=1)
+    plain = make().fit(x, y, validation_data=other).history
+    named = make().fit(x, y, validation_data={validation: other},
+                       callbacks=[nn.EarlyStopping(f"{validation}_accuracy")]).history
+    assert named == {name.replace("val", validation): plain[name] for name in plain}
+    with pytest.raises(ValueError, match=r"validation_data must have words as keys, not 'a b'"):
+        make().fit(x, y, validation_data={"a b": other})
+    with pytest.raises(ValueError, match=r"validation_data\['test'\]: "):
+        make().fit(x, y, validation_data={"test": (x, y[:3])})
+
+
+# Representations ----------------------------------------------------------------------------------
+
+REPRESENTATIONS: list[tuple[nn.Callback, str]] = [
+    (nn.Callback(), "Callback()"),
+    (Log(), "Log()"),
+    (Log(3), "Log(stop_at=3)"),
+    (nn.EarlyStopping(patience=3), "EarlyStopping(patience=3)"),
+    (nn.ModelCheckpoint(Path("{loss}.npz"), keep=2), "ModelCheckpoint(path='{loss}.npz', keep=2)"),
+    (nn.CSVLogger(Path("a.csv"), ";"), "CSVLogger(path='a.csv', separator=';')"),
+    (nn.JSONLogger("a", append=True), "JSONLogger(path='a', append=True)"),
+    (nn.Progress(verbose=2), "Progress(verbose=2)"),
+    (nn.TerminateOnNaN(), "TerminateOnNaN()"),
+    (nn.TerminateOnNaN(10), "TerminateOnNaN(limit=10.0)"),
+    (nn.ReduceLROnPlateau("loss", 0.5), "ReduceLROnPlateau(monitor='loss', factor=0.5)"),
+    (nn.MomentumScheduler(abs), "MomentumScheduler(schedule=<built-in function abs>)"),
+    (nn.LambdaCallback(on_epoch_end=print, on_train_end=dict), "LambdaCallback(on_epoch_end=print, "
+                                                               "on_train_end=dict)"),
+]
+
+
+@pytest.mark.parametrize(("callback", "shown"), REPRESENTATIONS, ids=lambda row: str(row)[:40])
+def test_repr(callback: nn.Callback, shown: str) -> None:
+    assert repr(callback) == shown

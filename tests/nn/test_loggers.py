@@ -119,5 +119,5 @@ def test_json_takes_numbers(tmp_path: Path) -> None:
     path = tmp_path / "log"
     train([nn.JSONLogger(path)], [{"count": np.int64(3)}])
     assert path.read_text() == '{"epoch": 0, "count": 3}\n'
-    with pytest.raises(TypeError, match=re.escape("figure 'matrix' must be a number, not [1.0]")):
+    with pytest.raises(TypeError, match=re.escape("metric 'matrix' must be a number, not [1.0]")):
         train([nn.JSONLogger(path)], [{"matrix": [1.0]}])

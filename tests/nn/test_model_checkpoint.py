@@ -92,7 +92,7 @@ def test_a_wrong_state(state: Any, message: str) -> None:
 @pytest.mark.parametrize(("path", "arguments", "message"), [
     ("{epoch}-{val_acc:.2f}.npz", {}, "'val_acc' is not among 'loss', 'val_loss', 'epoch'"),
     ("{epoch}.npz", {"monitor": "acc", "save_best_only": True},
-     "monitor='acc' is not among the epoch's figures: loss, val_loss"),
+     "monitor='acc' is not among the epoch's metrics: loss, val_loss"),
 ])
 def test_a_figure_that_is_missing(tmp_path: Path, path: str, arguments: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):

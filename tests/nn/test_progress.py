@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fastmom import nn
-from fastmom.nn.callbacks import figures_line, overrides
+from fastmom.nn.callbacks import metrics_line, overrides
 
 
 class Terminal(io.StringIO):
@@ -136,4 +136,4 @@ def test_wrong_arguments(arguments: Any, error: type[Exception], message: str) -
     (0.5, "0.5000"), (12, "12.0000"), (0.0, "0.0000"), (-2e-5, "-2e-05"), (0.001, "0.0010"),
     (np.float32(0.25), "0.2500"), (float("nan"), "nan"), (float("inf"), "inf"), ("warm", "warm")])
 def test_figures(value: Any, text: str) -> None:
-    assert figures_line({"val_x": value}) == f"val x {text}"
+    assert metrics_line({"val_x": value}) == f"val x {text}"

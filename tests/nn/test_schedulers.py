@@ -115,8 +115,8 @@ def test_state_of_other_schedules() -> None:
 
 
 def test_a_plateau_needs_its_figure() -> None:
-    with pytest.raises(ValueError, match="monitor='val_loss' is not among the epoch's figures: "
-                                         "loss, lr; val_ figures need validation_data"):
+    with pytest.raises(ValueError, match="monitor='val_loss' is not among the epoch's metrics: "
+                                         "loss, lr"):
         train([nn.Scheduler("lr", ReduceOnPlateau(0.5))], EPOCHS)
 
 
@@ -169,7 +169,7 @@ PLATEAU = ReduceOnPlateau(0.5)
     (("lr", lambda a, b, c: 1), TypeError, "schedule must take (epoch) or (epoch, current), not"),
     (("lr", lambda a, *, b: 1), TypeError, "schedule must take (epoch) or (epoch, current), not"),
     (("lr", Counter(), 0, "loss"), ValueError, "monitor='loss' needs a ReduceOnPlateau, not <"),
-    (("lr", PLATEAU, 0, 1), TypeError, "monitor must be the name of a figure or None, not 1"),
+    (("lr", PLATEAU, 0, 1), TypeError, "monitor must be the name of a metric or None, not 1"),
     (("lr", PLATEAU, 0, "val_acc"), ValueError,
      "monitor='val_acc' contradicts mode='min' of the ReduceOnPlateau"),
 ])

@@ -79,7 +79,7 @@ def test_the_old_name_of_accuracy() -> None:
 
 
 def test_a_figure_that_is_missing() -> None:
-    message = "monitor='val_loss' is not among the epoch's figures: loss, acc; val_ figures need"
+    message = "monitor='val_loss' is not among the epoch's metrics: loss, acc"
     with pytest.raises(ValueError, match=message):
         train([nn.EarlyStopping(start_from_epoch=5)], losses(1, name="acc"))
 
@@ -137,7 +137,7 @@ def test_a_wrong_state_changes_nothing(change: dict[str, Any], message: str) -> 
 
 
 @pytest.mark.parametrize(("arguments", "error", "message"), [
-    ({"monitor": None}, TypeError, "monitor must be the name of a figure, not None"),
+    ({"monitor": None}, TypeError, "monitor must be the name of a metric, not None"),
     ({"mode": "low"}, ValueError, "mode must be 'auto', 'min' or 'max', not 'low'"),
     ({"min_delta": -1}, ValueError, "min_delta must be a finite number >= 0, not -1"),
     ({"patience": 1.5}, TypeError, "patience must be an integer >= 0, not 1.5"),
@@ -149,3 +149,71 @@ def test_a_wrong_state_changes_nothing(change: dict[str, Any], message: str) -> 
 def test_wrong_arguments(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         nn.EarlyStopping(**arguments)
+
+
+# TerminateOnNaN -----------------------------------------------------------------------------------
+
+class Losses(Model):
+    """A model with given losses of its steps, one step per epoch."""
+
+    def __init__(self, values: list[float]) -> None:
+        super().__init__()
+        self.values, self.batch_losses = values, list[float]()
+
+
+def run(stop: nn.TerminateOnNaN, values: list[float]) -> int:
+    """Train with these losses; return the number of steps."""
+    model = Losses(values)
+    feed = nn.LambdaCallback(
+        on_train_batch_begin=lambda batch, logs: model.batch_losses.append(values[int(model.w[0])]))
+    train([feed, stop], losses(*values, name="loss"), model)
+    return int(model.w[0])
+
+
+# losses of the steps, limit, and the step from 0 at which the training has diverged
+DIVERGING: list[tuple[list[float], float, int | None]] = [
+    ([2, 1, 3], 1e6, None),
+    ([2, NAN, 3], 1e6, 1),
+    ([NAN, 3], 1e6, 0),
+    ([INF, 3], INF, 0),
+    ([2, 2e6, 3], 1e6, None),               # just the limit
+    ([2, 2.1e6, 3], 1e6, 1),
+    ([2, 1e30, 3], INF, None),
+    ([2, 1e30, INF], INF, 2),
+    ([2, 21, 3], 10, 1),
+    ([1e12, 1e17, 1e19], 1e6, 2),           # of large targets: relative to the first loss
+    ([0, 0, 1e12, 1e19], 1e6, 3),           # and not to one of 0, as of samples without weight
+    ([-1, -50, -1e9], 1e6, None),           # a loss of one's own may be negative
+]
+
+
+@pytest.mark.parametrize(("values", "limit", "step"), DIVERGING, ids=str)
+def test_a_loss_that_blows_up(values: list[float], limit: float, step: int | None,
+                              capsys: pytest.CaptureFixture[str]) -> None:
+    stop = nn.TerminateOnNaN(limit)
+    for _ in range(2):      # it can be used again
+        assert run(stop, values) == (len(values) if step is None else step + 1)
+        assert stop.diverged == (None if step is None else (step, 0))
+        assert capsys.readouterr().out == ("" if step is None else
+            f"diverged at epoch {step + 1}, step 1: lower momentum or lr\n")
+
+
+def test_a_training_that_diverges_ends_at_that_step(make: Any, problem: Any,
+                                                    capsys: pytest.CaptureFixture[str]) -> None:
+    (x, _), stop, ended = problem(64), nn.TerminateOnNaN(), list[int]()
+    model = make([nn.Flatten(input_shape=x.shape[1:]), nn.Dense(3)], lr=1e10,
+                 loss="mse", metrics=[])
+    note = nn.LambdaCallback(on_epoch_end=lambda epoch, logs: ended.append(epoch))
+    target = np.ones((64, 3), np.float32)
+    history = model.fit(x, target, batch_size=8, epochs=5, callbacks=[stop, note])
+    assert history.epoch == ended == []     # nothing is saved of the broken epoch
+    assert len(model.batch_losses) == model.optimizer.iterations == 2
+    out = capsys.readouterr().out
+    assert out == "diverged at epoch 1, step 2: lower momentum or lr\n"
+
+
+@pytest.mark.parametrize(("limit", "error"), [(1.0, ValueError), (NAN, ValueError),
+                                              (-INF, ValueError), ("1", TypeError)])
+def test_wrong_limits(limit: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="limit must be a finite number > 1, not "):
+        nn.TerminateOnNaN(limit)

@@ -1,7 +1,8 @@
-"""The hooks, and who calls them."""
+"""The hooks of a training run, and the list that calls them."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -10,6 +11,10 @@ from typing import Any, Self, TypeAlias
 
 Logs: TypeAlias = dict[str, Any]
 
+# "acc" is what Keras once called it; programs for either version find it.
+ALIASES = {"acc": "accuracy", "accuracy": "acc",
+           "val_acc": "val_accuracy", "val_accuracy": "val_acc"}
+
 HOOKS = ("on_train_begin", "on_train_end", "on_epoch_begin", "on_epoch_end",
          "on_train_batch_begin", "on_train_batch_end")
 
@@ -17,10 +22,10 @@ HOOKS = ("on_train_begin", "on_train_end", "on_epoch_begin", "on_epoch_end",
 class Callback:
     """Base: override the hooks you need. They do nothing here.
 
-    `epoch` and `batch` count from 0. `logs` maps names to figures: at the end of a batch the
+    `epoch` and `batch` count from 0. `logs` maps names to metrics: at the end of a batch the
     running means of the epoch so far, at the end of an epoch its means, then ``val_...`` and
     ``seconds``. All callbacks of a run get the same dict, in the order of their list, so that one
-    can add figures for those after it.
+    can add metrics for those after it.
 
     A hook of a batch costs time at every batch if it is overridden, and none if it is not.
 
@@ -29,7 +34,14 @@ class Callback:
     model : Sequential
         The model in training. ``model.stop_training = True`` ends it after this epoch.
     params : dict
-        ``"epochs"`` and ``"steps"`` (batches of an epoch), and ``"verbose"``.
+        ``"epochs"`` and ``"steps"`` (batches of an epoch), ``"verbose"``, and ``"metrics"``: the
+        names that `logs` has at the end of an epoch.
+    needs : sequence of str
+        Metrics that it cannot work without: a training that will not have them raises before its
+        first epoch.
+    adds : sequence of str or None
+        Metrics that `on_epoch_end` adds to `logs`. None, the default of a class that overrides
+        this hook, stands for any: then those after it may need what nobody knows yet.
 
     Raises
     ------
@@ -51,11 +63,22 @@ class Callback:
 
     model: Any = None
     params: Mapping[str, Any] = MappingProxyType({})
+    needs: Sequence[str] = ()
+    adds: Sequence[str] | None = None
 
     def __init_subclass__(cls) -> None:
         for name in vars(cls):
             if name.startswith("on_"):
                 check_hook(cls.__name__, name)
+
+    def __repr__(self) -> str:
+        """Return the call that makes such a callback, without arguments at their defaults."""
+        import inspect  # slow to import
+        shown = [f"{name}={_plain(value)!r}"
+                 for name, parameter in inspect.signature(type(self)).parameters.items()
+                 if (value := vars(self).get(name, parameter.default)) is not parameter.default
+                 and value != parameter.default]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def set_model(self, model: Any) -> None:
         self.model = model
@@ -67,7 +90,7 @@ class Callback:
         """Called once, before the first epoch."""
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """Called once, with the figures of the last epoch, also if training is interrupted."""
+        """Called once, with the metrics of the last epoch, also if training is interrupted."""
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Called before the first batch of each epoch."""
@@ -86,7 +109,7 @@ class Callback:
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Let the next training go on from such data; a wrong one raises and changes nothing."""
+        """Let the next training go on from such data; wrong data raises and changes nothing."""
         check_state(state, ())
 
     def _overrides(self, hook: str) -> bool:
@@ -94,28 +117,39 @@ class Callback:
         return getattr(own, "__func__", own) is not getattr(Callback, hook)
 
 
+def _plain(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
 def check_hook(owner: str, name: str) -> None:
+    """Raise TypeError unless there is such a hook."""
     if name not in HOOKS:
         raise TypeError(f"{owner}: {name} is no hook; there are {', '.join(HOOKS)}")
 
 
 def check_state(state: Any, names: Sequence[str]) -> None:
-    """Raise unless this is a mapping with just these names."""
+    """Raise ValueError unless the state is a mapping with just these names."""
     if not isinstance(state, Mapping) or set(state) != set(names):
         raise ValueError(f"state must have {', '.join(names) or 'no names'}, not {state!r}")
 
 
 def overrides(callback: Callback, hook: str) -> bool:
-    """Whether it does anything to call this hook.
+    """Return whether the callback overrides this hook.
 
-    To be asked after `Callback.set_params`: that a progress bar needs no batches where it is not
-    shown is only known then.
+    Ask after `Callback.set_params`: only then does a progress bar know whether it is shown, and so
+    whether it needs the batches.
     """
     return callback._overrides(hook)
 
 
 def validate(callbacks: Any) -> list[Callback]:
-    """Return the callbacks as a list, or raise TypeError naming the entry that is none."""
+    """Return the callbacks as a list.
+
+    Raises
+    ------
+    TypeError
+        Naming the entry that is no callback.
+    """
     if not isinstance(callbacks, Sequence):
         raise TypeError(f"callbacks must be a list of Callback objects, not {callbacks!r}")
     for i, callback in enumerate(callbacks):
@@ -125,15 +159,22 @@ def validate(callbacks: Any) -> list[Callback]:
 
 
 class CallbackList:
-    """The callbacks of one training run, to be called as one.
+    """Call the callbacks of one training run as one.
 
-    A context: entering it is the begin of training, leaving it the end, in whatever way. Whoever
-    has begun is told of the end, even where another fails to.
+    A context: entering it begins the training, leaving it ends it, also by an exception. Every
+    callback that has begun is told of the end, even where another one raises.
 
     Attributes
     ----------
     wants_batches : bool
-        Whether `on_train_batch_end` does anything, so that it needs logs.
+        Whether any callback overrides `on_train_batch_end`, so that it needs logs.
+
+    Raises
+    ------
+    TypeError
+        If an entry is no callback.
+    ValueError
+        If one needs a metric that this training will not have.
     """
 
     def __init__(self, callbacks: Sequence[Callback], model: Any,
@@ -144,9 +185,25 @@ class CallbackList:
         for callback in self._callbacks:
             callback.set_model(model)
             callback.set_params(params)
+        self._check_needs(params.get("metrics"))
         self._batch_begin = self._hooks("on_train_batch_begin")
         self._batch_end = self._hooks("on_train_batch_end")
         self.wants_batches = bool(self._batch_end)
+
+    def _check_needs(self, metrics: Sequence[str] | None) -> None:
+        """Raise for a callback whose metrics neither `fit` nor those before it will provide."""
+        known = None if metrics is None else list(metrics)
+        for callback in self._callbacks:
+            if known is None:       # anything may be there
+                return
+            for name in callback.needs:
+                if name not in known and ALIASES.get(name) not in known:
+                    hint = ("; val_ metrics need validation_data or validation_split"
+                            if name.startswith("val_") and "val_loss" not in known else "")
+                    raise ValueError(f"{callback!r} needs the metric {name!r}, and this training "
+                                     f"has {', '.join(known)}{hint}")
+            if overrides(callback, "on_epoch_end"):
+                known = None if callback.adds is None else [*known, *callback.adds]
 
     def _hooks(self, name: str) -> list[Callable[..., None]]:
         return [getattr(callback, name) for callback in self._callbacks
@@ -205,4 +262,10 @@ class LambdaCallback(Callback):
             check_hook("LambdaCallback", name)
             if not callable(hook):
                 raise TypeError(f"{name} must be callable, not {hook!r}")
+        self._given = hooks
         vars(self).update(hooks)
+
+    def __repr__(self) -> str:
+        given = (f"{name}={getattr(hook, '__name__', repr(hook))}"
+                 for name, hook in self._given.items())
+        return f"LambdaCallback({', '.join(given)})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from string import Formatter
@@ -10,7 +11,8 @@ from typing import Any
 
 from fastmom.checks import integer
 from fastmom.nn.callbacks.base import Callback, Logs, check_state
-from fastmom.nn.callbacks.history import Figures, Monitor, number_or_none
+from fastmom.nn.callbacks.history import Figures
+from fastmom.nn.callbacks.monitor import Monitor, number_or_none
 
 
 class ModelCheckpoint(Callback):
@@ -20,14 +22,14 @@ class ModelCheckpoint(Callback):
     ----------
     path : path-like
         Ends in ``.npz``. May have fields for the epoch, here counted from 1, and for any of its
-        figures: ``"models/{epoch:02d}-{val_loss:.2f}.npz"``. Without fields each file replaces the
+        metrics: ``"models/{epoch:02d}-{val_loss:.2f}.npz"``. Without fields each file replaces the
         one before, which stays whole until then.
     monitor : str, default "val_loss"
     save_best_only : bool, default False
-        Save only if the figure `monitor` beats the best so far, also of earlier trainings with this
-        object; NaN and infinite figures do not.
+        Save only if the metric `monitor` beats the best so far, also of earlier trainings with this
+        object; NaN and infinite values do not.
     mode : {"auto", "min", "max"}
-        Whether a lower or a higher figure is better. ``"auto"`` tells by the name.
+        Whether a lower or a higher value is better. ``"auto"`` tells by the name.
     keep : int, optional
         After saving, delete all but the latest so many files that this object has written.
 
@@ -41,10 +43,12 @@ class ModelCheckpoint(Callback):
     ------
     TypeError, ValueError
         If an argument is wrong or would have no effect; at the end of an epoch, if it has not the
-        figures asked for.
+        metrics asked for.
     OSError
         If a file cannot be written or deleted.
     """
+
+    adds = ()
 
     def __init__(self, path: str | os.PathLike[str], monitor: str = "val_loss",
                  save_best_only: bool = False, mode: str = "auto",
@@ -63,6 +67,9 @@ class ModelCheckpoint(Callback):
         if keep is not None and not fields:
             raise ValueError(f"keep={keep!r} needs a path with a field, such as {{epoch}}, not "
                              f"{self.path!r}")
+        self.mode = mode
+        self.needs = [*([monitor] if save_best_only else []),
+                      *(name for name in map(_name, fields) if name != "epoch")]
         self.best: float | None = None
         self.written: list[str] = []
 
@@ -88,7 +95,7 @@ class ModelCheckpoint(Callback):
             raise ValueError(f"path {self.path!r}: {error.args[0]}") from None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best figure and the files written, as data for JSON."""
+        """Return the best value and the files written, as data for JSON."""
         return {"best": self.best, "written": list(self.written)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -97,6 +104,11 @@ class ModelCheckpoint(Callback):
         if not isinstance(written, list) or not all(isinstance(path, str) for path in written):
             raise ValueError(f"state['written'] must be a list of paths, not {written!r}")
         self.best, self.written = best, list(written)
+
+
+def _name(field: str) -> str:
+    """Return the metric of a field such as ``logs[x].y``: what stands before the first . or [."""
+    return re.split(r"[.\[]", field, maxsplit=1)[0]
 
 
 def _fields(path: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The figures of each epoch as a line of a file."""
+"""The metrics of each epoch as a line of a file."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from fastmom.nn.callbacks.base import Callback, Logs
 
 class LineLogger(Callback):
     """A text file that is open while the model trains, and gets a line per epoch, flushed."""
+
+    adds = ()
 
     def __init__(self, path: str | os.PathLike[str], append: bool) -> None:
         if not isinstance(append, bool):
@@ -49,7 +51,7 @@ class LineLogger(Callback):
 
 
 class CSVLogger(LineLogger):
-    """The figures of each epoch as a table: a header with the names, then a row per epoch.
+    """The metrics of each epoch as a table: a header with the names, then a row per epoch.
 
     Every row is whole as soon as its epoch ends, also if training is interrupted after it.
 
@@ -66,8 +68,8 @@ class CSVLogger(LineLogger):
     ------
     TypeError, ValueError
         If an argument is wrong; when training begins, if the last line there is not whole; at the
-        end of an epoch, if there is a figure that the header, also one that is there already, does
-        not have. A figure that is missing leaves its cell empty.
+        end of an epoch, if there is a metric that the header, also one that is there already, does
+        not have. A metric that is missing leaves its cell empty.
     OSError
         If the file cannot be written.
     """
@@ -112,7 +114,7 @@ class _Text(list[str]):
 
 
 class JSONLogger(LineLogger):
-    """The figures of each epoch as a line of JSON (JSON Lines); NaN and infinities are null.
+    """The metrics of each epoch as a line of JSON (JSON Lines); NaN and infinities are null.
 
     Every line is whole as soon as its epoch ends, also if training is interrupted after it.
 
@@ -127,7 +129,7 @@ class JSONLogger(LineLogger):
     ------
     TypeError, ValueError
         If an argument is wrong; when training begins, if the last line there is not whole; at the
-        end of an epoch, if a figure is no number.
+        end of an epoch, if a metric is no number.
     OSError
         If the file cannot be written.
     """
@@ -143,5 +145,5 @@ def _plain(name: str, value: Any) -> int | float | None:
     if isinstance(value, numbers.Integral):
         return int(value)
     if not isinstance(value, numbers.Real):
-        raise TypeError(f"figure {name!r} must be a number, not {value!r}")
+        raise TypeError(f"metric {name!r} must be a number, not {value!r}")
     return float(value) if math.isfinite(value) else None

@@ -15,16 +15,16 @@ INTERVAL = 0.05     # seconds between two updates of the bar: one takes as long 
 FORMAT = "{desc}  {n_fmt}/{total_fmt} |{bar}| {remaining}{postfix}"     # fits in 80 columns
 
 
-def figures_line(logs: Mapping[str, Any]) -> str:
-    """The figures on one line, to four decimals; small ones (a learning rate) to four digits.
+def metrics_line(logs: Mapping[str, Any]) -> str:
+    """Return the metrics on one line: four decimals, or of small ones (say lr) four digits.
 
-    >>> figures_line({"loss": 0.5, "val_loss": 0.25, "lr": 1e-5})
+    >>> metrics_line({"loss": 0.5, "val_loss": 0.25, "lr": 1e-5})
     'loss 0.5000  val loss 0.2500  lr 1e-05'
     """
-    return "  ".join(f"{name.replace('_', ' ')} {_figure(value)}" for name, value in logs.items())
+    return "  ".join(f"{name.replace('_', ' ')} {_shown(value)}" for name, value in logs.items())
 
 
-def _figure(value: Any) -> str:
+def _shown(value: Any) -> str:
     if not isinstance(value, numbers.Real):
         return str(value)
     number = float(value)
@@ -49,6 +49,8 @@ class Progress(Callback):
     ImportError
         When training begins: with ``verbose=1`` on a terminal, without tqdm.
     """
+
+    adds = ()
 
     def __init__(self, stream: TextIO | None = None, verbose: int | str = "auto") -> None:
         if stream is not None and not (hasattr(stream, "write") and hasattr(stream, "isatty")):
@@ -82,16 +84,16 @@ class Progress(Callback):
         if self._bar is None or now < self._due:
             return
         self._due = now + INTERVAL
-        self._bar.set_postfix_str(figures_line(logs or {}), refresh=False)
+        self._bar.set_postfix_str(metrics_line(logs or {}), refresh=False)
         self._bar.update(batch + 1 - self._bar.n)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._close()
         if self.verbose == 0:
             return
-        epochs, figures = self.params["epochs"], dict(logs or {})
-        seconds = figures.pop("seconds", None)
-        parts = [f"epoch {epoch + 1:{len(str(epochs))}}/{epochs}", figures_line(figures)]
+        epochs, metrics = self.params["epochs"], dict(logs or {})
+        seconds = metrics.pop("seconds", None)
+        parts = [f"epoch {epoch + 1:{len(str(epochs))}}/{epochs}", metrics_line(metrics)]
         if seconds is not None:
             parts.append(f"{seconds:.2f} s")
         print("  ".join(parts), file=self._out, flush=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastmom.checks import number, reject_unknown
 from fastmom.nn.callbacks.base import Callback, Logs, check_state
-from fastmom.nn.callbacks.history import modes_of, monitored
+from fastmom.nn.callbacks.monitor import modes_of, monitored
 from fastmom.optim import Optimizer
 from fastmom.optim.hyper import Number
 from fastmom.optim.schedule_base import Schedule
@@ -18,7 +18,7 @@ from fastmom.optim.schedules import ReduceOnPlateau
 class Scheduler(Callback):
     """Set a hyper-parameter of the optimizer, in all its groups, at the begin of each epoch.
 
-    The value joins the figures of the epoch under the same name, so that the history and the
+    The value joins the metrics of the epoch under the same name, so that the history and the
     callbacks after this one have it. A schedule by steps, not epochs, belongs to the optimizer
     itself: ``SGD(lr=Cosine(...))``.
 
@@ -32,15 +32,15 @@ class Scheduler(Callback):
     verbose : {0, 1}
         1 prints the value at the begin of each epoch.
     monitor : str, optional
-        The figure that a `ReduceOnPlateau`, and no other schedule, observes at the end of each
+        The metric that a `ReduceOnPlateau`, and no other schedule, observes at the end of each
         epoch, by default ``"val_loss"``. What it has observed is kept from training to training.
 
     Raises
     ------
     TypeError, ValueError
         If an argument is wrong; when training begins, if the optimizer has no such hyper-parameter
-        or one with a schedule of its own; at an epoch, if a value is not allowed or there is no
-        figure to monitor.
+        or one with a schedule of its own, or the training will not have the metric to monitor; at
+        an epoch, if a value is not allowed.
 
     Examples
     --------
@@ -63,8 +63,14 @@ class Scheduler(Callback):
             raise ValueError(f"verbose must be 0 (silent) or 1 (one line), not {verbose!r}")
         self.name, self.schedule, self.verbose = name, schedule, verbose
         self.monitor = self._check_monitor(monitor)
+        self.needs = () if self.monitor is None else (self.monitor,)
         self._takes_current = _required(schedule) == 2
         self._values: list[float] = []
+
+    @property
+    def adds(self) -> Sequence[str] | None:     # type: ignore[override]
+        """Return the names under which `on_epoch_end` logs the value: of several groups, any."""
+        return (self.name,) if len(self._places()) == 1 else None
 
     def _check_monitor(self, monitor: Any) -> str | None:
         if not isinstance(self.schedule, ReduceOnPlateau):
@@ -75,7 +81,7 @@ class Scheduler(Callback):
         if monitor is None:
             monitor = "val_loss"
         if not isinstance(monitor, str):
-            raise TypeError(f"monitor must be the name of a figure or None, not {monitor!r}")
+            raise TypeError(f"monitor must be the name of a metric or None, not {monitor!r}")
         if self.schedule.mode not in (modes_of(monitor) or [self.schedule.mode]):
             raise ValueError(f"monitor={monitor!r} contradicts mode={self.schedule.mode!r} of the "
                              f"ReduceOnPlateau")
@@ -97,7 +103,7 @@ class Scheduler(Callback):
             print(f"epoch {epoch + 1}: {self.name} {shown}", flush=True)
 
     def _places(self) -> Sequence[MutableMapping[str, Any]]:
-        """The mappings of the optimizer that hold this hyper-parameter."""
+        """Return the mappings of the optimizer that hold this hyper-parameter."""
         optimizer: Optimizer = self.model.optimizer
         hypers = {**optimizer._group_hypers, **optimizer._shared_hypers}
         numeric = [name for name, hyper in hypers.items()
@@ -147,7 +153,7 @@ class MomentumScheduler(Scheduler):
 
 
 def _required(schedule: Callable[..., float]) -> int:
-    """How many arguments by position the schedule cannot be called without: 1 or 2."""
+    """Return how many arguments the schedule requires by position: 1 or 2."""
     if isinstance(schedule, Schedule):
         return 1
     try:

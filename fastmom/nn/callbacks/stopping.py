@@ -1,4 +1,4 @@
-"""Ending a training that no longer gets better."""
+"""End a training that no longer gets better."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Any
 
 from fastmom.checks import integer, number
 from fastmom.nn.callbacks.base import Callback, Logs, check_state
-from fastmom.nn.callbacks.history import Monitor, number_or_none
+from fastmom.nn.callbacks.monitor import Monitor, number_or_none
 
 
 class EarlyStopping(Callback):
-    """End training when a figure has stopped improving, and take the best weights back.
+    """End training when a metric has stopped improving, and take the best weights back.
 
-    As in Keras, except that `restore_best_weights` is the default and that NaN and infinite figures
+    As in Keras, except that `restore_best_weights` is the default and that NaN and infinite values
     never improve.
 
     Parameters
     ----------
     monitor : str, default "val_loss"
     min_delta : float, default 0
-        To improve, the figure must beat the best by more than this, >= 0.
+        To improve, the metric must beat the best by more than this, >= 0.
     patience : int, default 0
         Stop after so many epochs in a row without improvement; 0 stops, like 1, after the first.
     mode : {"auto", "min", "max"}
-        Whether a lower or a higher figure is better. ``"auto"`` tells by the name.
+        Whether a lower or a higher value is better. ``"auto"`` tells by the name.
     baseline : float, optional
         Only an improvement that also beats this starts the patience anew.
     restore_best_weights : bool, default True
@@ -36,7 +36,7 @@ class EarlyStopping(Callback):
     Attributes
     ----------
     best : float or None
-        The best figure of this training, or of the last.
+        The best value of this training, or of the last.
     best_epoch : int or None
         Its epoch, from 0.
     stopped_epoch : int
@@ -45,7 +45,7 @@ class EarlyStopping(Callback):
     Raises
     ------
     TypeError, ValueError
-        If an argument is wrong; at the end of the first epoch, if it has no figure of that name.
+        If an argument is wrong; when training begins, if it will have no metric of that name.
 
     Examples
     --------
@@ -60,6 +60,8 @@ class EarlyStopping(Callback):
     (0, 3)
     """
 
+    adds = ()
+
     def __init__(self, monitor: str = "val_loss", min_delta: float = 0.0, patience: int = 0,
                  mode: str = "auto", baseline: float | None = None,
                  restore_best_weights: bool = True, start_from_epoch: int = 0) -> None:
@@ -67,7 +69,7 @@ class EarlyStopping(Callback):
             raise TypeError(f"restore_best_weights must be True or False, not "
                             f"{restore_best_weights!r}")
         self._watched = Monitor(monitor, mode)
-        self.monitor = monitor
+        self.monitor, self.mode, self.needs = monitor, mode, (monitor,)
         self.min_delta = number("min_delta", min_delta, 0.0)
         self.patience = integer("patience", patience, 0)
         self.baseline = number_or_none("baseline", baseline)
@@ -108,7 +110,7 @@ class EarlyStopping(Callback):
             self._weights = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return best figure, its epoch and the counters, as data for JSON.
+        """Return the best value, its epoch and the counters, as data for JSON.
 
         Not the best weights: a training that goes on from here without improving on the best ends
         with its last weights.
