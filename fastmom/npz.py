@@ -1,25 +1,190 @@
-"""Arrays in an `.npz` file: written whole or not at all, read with checksums, without pickles."""
+"""Arrays in an `.npz` file: written whole or not at all, read with checksums, without pickles.
+
+A file is never trusted with memory. Its members are stored uncompressed, so that they cannot take
+more than the file itself; all that they declare is checked before anything is allocated.
+"""
 
 from __future__ import annotations
 
 import os
-import struct
+import re
 import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Literal, Self
 
 import numpy as np
 
-from fastmom.files import replacing
+from fastmom.files import open_regular, replacing
 
 MARK = "__array__"
-# What reading a damaged file may raise
-MALFORMED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, TypeError,
-             KeyError, IndexError, OverflowError, OSError, RuntimeError)
+BLOCK = 1 << 18     # bytes read at once
+# As `numpy.lib.format` writes it. Its own parser runs Python's on the text, whose errors and
+# warnings are many.
+HEADER = re.compile(rb"\{'descr': '([<>|=]?[biufcOSUVmM?]\d{0,4})', 'fortran_order': (True|False), "
+                    rb"'shape': \(((?:\d{1,19}(?:, ?|(?=\))))*)\), ?\} *\n?")
+HEADER_BYTES = {(1, 0): 2, (2, 0): 4}       # of the header's length, by version
 
+
+class Damaged(ValueError):
+    """A file is not a whole `.npz` file as `write` writes them."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """An array in a file, not yet read."""
+
+    info: zipfile.ZipInfo
+    header: int             # bytes before the numbers
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran: bool           # the first index varies fastest
+
+
+class Archive:
+    """An open `.npz` file whose members are known and bounded, to be read one by one.
+
+    A context manager, which closes the file.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Attributes
+    ----------
+    members : dict of Member
+        By the arrays' names.
+
+    Raises
+    ------
+    Damaged
+        If anything is wrong with the file; says what.
+    OSError
+        If it cannot be opened or is no regular file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._file = open_regular(path)
+        try:
+            with _damage():
+                self._zip = zipfile.ZipFile(self._file)
+                self.members = self._find_members(os.fstat(self._file.fileno()).st_size)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._zip.close()
+        self._file.close()
+
+    def _find_members(self, size: int) -> dict[str, Member]:
+        infos = self._zip.infolist()
+        names = [info.filename.removesuffix(".npy") for info in infos]
+        if len(set(names)) < len(names):
+            raise ValueError("two members have the same name")
+        for name, info in zip(names, infos, strict=True):
+            if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
+                raise ValueError(f"member {name!r} is compressed")
+        if (declared := sum(info.file_size for info in infos)) > size:
+            raise ValueError(f"its members have {declared} bytes, and it has {size}")
+        return {name: self._member(info) for name, info in zip(names, infos, strict=True)}
+
+    def _member(self, info: zipfile.ZipInfo) -> Member:
+        """Read a member's header and check it against the member's size."""
+        with self._zip.open(info) as stream:
+            length = HEADER_BYTES[np.lib.format.read_magic(stream)]
+            text = stream.read(int.from_bytes(stream.read(length), "little"))
+            header = stream.tell()
+        if (match := HEADER.fullmatch(text)) is None:
+            raise ValueError(f"member {info.filename!r} has a malformed header")
+        dtype = np.dtype(match[1].decode())
+        if dtype.kind not in "biufc":
+            raise ValueError(f"member {info.filename!r} has dtype {dtype}")
+        shape = tuple(int(n) for n in match[3].split(b",") if n.strip())
+        if header + prod(shape) * dtype.itemsize != info.file_size:
+            raise ValueError(f"member {info.filename!r} has another size than its header says")
+        return Member(info, header, shape, dtype, match[2] == b"True")
+
+    def read(self, name: str, out: Any = None) -> Any:
+        """Read an array, its checksum compared.
+
+        Parameters
+        ----------
+        name : str
+        out : ndarray, optional
+            Where to: of the same shape and dtype. If the file is damaged, it has changed.
+
+        Returns
+        -------
+        ndarray
+            `out` if it is given, else a new array.
+        """
+        member = self.members[name]
+        with _damage():
+            order: Literal["C", "F"] = "F" if member.fortran else "C"
+            fits = out is not None and out.flags[f"{order}_CONTIGUOUS"]
+            array = out if fits else np.empty(member.shape, member.dtype, order)
+            with self._zip.open(member.info) as stream:
+                stream.read(member.header)
+                _fill(stream, array.reshape(-1, order="A").view(np.uint8).data)
+            if out is None or fits:
+                return array
+            out[...] = array
+            return out
+
+    def check(self) -> None:
+        """Read all of the file and compare the checksums; keep nothing."""
+        block = memoryview(bytearray(BLOCK))
+        with _damage():
+            for member in self.members.values():
+                with self._zip.open(member.info) as stream:
+                    for start in range(0, member.info.file_size, BLOCK):
+                        _fill(stream, block[:member.info.file_size - start])
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    """Raise Damaged for all that reading a damaged file may raise; it is not one list."""
+    try:
+        yield
+    except (MemoryError, Damaged):
+        raise
+    except Exception as error:
+        raise Damaged(f"not a whole .npz file ({error or type(error).__name__})") from error
+
+
+def _fill(stream: IO[bytes], target: memoryview) -> None:
+    """Read just so many bytes; at the end of a member zipfile compares its checksum."""
+    for start in range(0, len(target), BLOCK):
+        part = target[start:start + BLOCK]
+        data = stream.read(len(part))
+        if len(data) != len(part):
+            raise EOFError("a member is cut short")
+        part[:] = data
+
+
+def members(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return all arrays of a file; raise as `Archive` does."""
+    with Archive(path) as archive:
+        return {name: archive.read(name) for name in archive.members}
+
+
+def write(target: Path, arrays: Mapping[str, Any], *, sync: bool = True) -> None:
+    """Write arrays to a file, whole or not at all, as `replacing` does."""
+    with (replacing(target, sync=sync) as temporary,
+          zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive):
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+# JSON with arrays ---------------------------------------------------------------------------------
 
 def packed(where: str, value: Any, arrays: dict[str, Any] | None) -> Any:
     """Return `value` as JSON will give it back, its arrays moved to `arrays` unless that is None.
@@ -27,7 +192,7 @@ def packed(where: str, value: Any, arrays: dict[str, Any] | None) -> Any:
     Raises
     ------
     TypeError
-        For what JSON cannot hold or would change, such as a tuple; names the place.
+        If JSON cannot hold it or would change it, such as a tuple; names the place.
     """
     if value is None or type(value) in (bool, int, float, str):
         return value
@@ -42,67 +207,12 @@ def packed(where: str, value: Any, arrays: dict[str, Any] | None) -> Any:
                     f"list or dict with str keys other than {MARK!r}")
 
 
-def unpacked(value: Any, arrays: dict[str, Any]) -> Any:
-    """Undo `packed`, taking the arrays out of `arrays`."""
+def unpacked(value: Any, array_of: Callable[[str], Any]) -> Any:
+    """Undo `packed`: put the arrays, asked for by name, back in their places."""
     if isinstance(value, list):
-        return [unpacked(entry, arrays) for entry in value]
+        return [unpacked(entry, array_of) for entry in value]
     if not isinstance(value, dict):
         return value
-    if MARK not in value:
-        return {key: unpacked(entry, arrays) for key, entry in value.items()}
-    if value[MARK] not in arrays:
-        raise ValueError(f"the member {value[MARK]!r} is missing")
-    return arrays.pop(value[MARK])
-
-
-def write(target: Path, arrays: Mapping[str, Any]) -> None:
-    """Write these arrays and force them to the disk, then replace what was at `target`."""
-    with replacing(target) as temporary, open(temporary, "wb") as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            for name, array in arrays.items():
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    if os.name == "posix":      # where a directory can be forced to the disk too
-        descriptor = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def members(path: Path) -> dict[str, Any]:
-    """Read all arrays.
-
-    Raises
-    ------
-    ValueError
-        If anything is damaged; says what.
-    OSError
-        If the file cannot be opened.
-    """
-    with open(path, "rb") as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                names = archive.namelist()
-                if len(set(names)) < len(names):
-                    raise ValueError("two members have the same name")
-                return {name.removesuffix(".npy"): _array(archive, name) for name in names}
-        except MALFORMED as error:
-            raise ValueError(f"not a whole .npz file ({error})") from error
-
-
-def _array(archive: zipfile.ZipFile, name: str) -> Any:
-    """One member, its checksum compared. Its size is checked first: a header can ask for any."""
-    with archive.open(name) as member:
-        version = np.lib.format.read_magic(member)
-        read = {(1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0}[version]
-        shape, _, dtype = read(member)
-        if dtype.kind not in "biufc":
-            raise ValueError(f"member {name!r} has dtype {dtype}")
-        if member.tell() + prod(shape) * dtype.itemsize != archive.getinfo(name).file_size:
-            raise ValueError(f"member {name!r} has another size than its header says")
-    with archive.open(name) as member:
-        return np.lib.format.read_array(member, allow_pickle=False)
+    if MARK in value:
+        return array_of(value[MARK])
+    return {key: unpacked(entry, array_of) for key, entry in value.items()}

@@ -1,0 +1,24 @@
+"""Checkpoints: parameters, optimizer, random state and progress of a training in one file.
+
+The file is an ordinary `.npz` without pickles: `numpy.load` opens it. Its member ``checkpoint`` is
+JSON, as bytes, in which ``{"__array__": name}`` stands for the member of that name. It is written
+beside its target, forced to the disk and moved into place, so that it is there whole or not at all.
+
+`content` defines what a file holds, `restore` puts it back into a training, `directory` finds the
+newest of several files.
+"""
+
+from __future__ import annotations
+
+from fastmom.checkpoint.content import (
+    Checkpoint,
+    CheckpointError,
+    DamagedError,
+    OpenCheckpoint,
+    opened,
+    save,
+)
+from fastmom.checkpoint.directory import latest, load, load_latest, numbered
+
+__all__ = ["Checkpoint", "CheckpointError", "DamagedError", "OpenCheckpoint", "latest", "load",
+           "load_latest", "numbered", "opened", "save"]

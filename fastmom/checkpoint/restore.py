@@ -1,0 +1,116 @@
+"""Putting a checkpoint's content back: everything is checked before anything changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastmom import npz
+from fastmom.optim.state import check_fits, prepare
+
+if TYPE_CHECKING:
+    from fastmom.checkpoint.content import Checkpoint, OpenCheckpoint
+    from fastmom.optim.base import Optimizer
+
+Arrays = Sequence[Any] | Mapping[str, Any]
+Changes = list[Callable[[], None]]
+
+
+def named(params: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the arrays with their names in errors."""
+    if isinstance(params, Mapping):
+        if not all(type(name) is str for name in params):
+            raise TypeError(f"params must have strings as names, not {list(params)!r}")
+        pairs = [(f"params[{name!r}]", array) for name, array in params.items()]
+    elif isinstance(params, (list, tuple)):
+        pairs = [(f"params[{i}]", array) for i, array in enumerate(params)]
+    else:
+        raise TypeError(f"params must be a list or dict of arrays, not {type(params).__name__}")
+    for where, array in pairs:
+        if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+            raise TypeError(f"{where} must be a NumPy array, not {type(array).__name__}")
+        if array.dtype.kind not in "biufc":
+            raise TypeError(f"{where} has dtype {array.dtype}, which is not of numbers")
+        yield where, array
+
+
+def prepared(saved: Checkpoint, params: Arrays | None, optimizer: Optimizer | None,
+             rng: np.random.Generator | None) -> Changes:
+    """Check that a checkpoint fits; return what puts it in place and cannot fail."""
+    changes: Changes = []
+    if params is not None:
+        changes.append(_params_change(saved.params, params))
+    if optimizer is not None:
+        changes.append(prepare(optimizer, _held("optimizer", saved.optimizer)))
+    if rng is not None:
+        changes.append(_rng_change(_held("rng", saved.rng), rng))
+    return changes
+
+
+def prepared_to_fill(saved: OpenCheckpoint, params: Arrays | None, optimizer: Optimizer | None,
+                     rng: np.random.Generator | None) -> tuple[list[tuple[str, Any]], Changes]:
+    """Return the names in the file of all arrays with where to read them, and the other changes.
+
+    For what `prepared` has found to fit.
+    """
+    filled: list[tuple[str, Any]] = []
+    changes: Changes = []
+    if params is not None:
+        own = params.values() if isinstance(params, Mapping) else params
+        order = list(saved.params or ())        # the names, if it has names
+        entries = saved.content["params"]
+        if isinstance(params, Mapping):
+            entries = [entries[order.index(name)] for name in params]
+        filled += [(entry[npz.MARK], array) for entry, array in zip(entries, own, strict=True)]
+    if optimizer is not None:
+        assert saved.optimizer is not None
+        state = {**saved.optimizer, "state": optimizer.state}
+        changes.append(prepare(optimizer, state))
+        for entries, buffers in zip(saved.content["optimizer"]["state"], optimizer.state,
+                                    strict=True):
+            filled += [(entries[name][npz.MARK], buffer) for name, buffer in buffers.items()]
+    if rng is not None:
+        assert saved.rng is not None
+        changes.append(_rng_change(saved.rng, rng))
+    return filled, changes
+
+
+def _held(name: str, value: Any) -> Any:
+    if value is None:
+        raise ValueError(f"it holds no {name}")
+    return value
+
+
+def _params_change(saved: Any, params: Arrays) -> Callable[[], None]:
+    own, stored = dict(named(params)), dict(named(_held("params", saved)))
+    if set(own) != set(stored):
+        raise ValueError(f"it holds {', '.join(stored)}; given are {', '.join(own)}")
+    for where, array in own.items():
+        if not array.flags.writeable:
+            raise ValueError(f"{where} is read-only")
+        check_fits(where, stored[where], array)
+
+    def fill() -> None:
+        for where, array in own.items():
+            array[...] = stored[where]
+    return fill
+
+
+def _rng_change(saved: Any, rng: np.random.Generator) -> Callable[[], None]:
+    """Try the state on another bit generator; return what sets that of `rng`."""
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng must be a numpy.random.Generator, not {type(rng).__name__}")
+    own = type(rng.bit_generator)
+    if not isinstance(saved, dict) or saved.get("bit_generator") != own.__name__:
+        kind = saved.get("bit_generator") if isinstance(saved, dict) else saved
+        raise ValueError(f"it holds the random state of {kind!r}, not of {own.__name__!r}")
+    try:
+        own(0).state = saved
+    except Exception as error:
+        raise ValueError(f"its random state is malformed: {error!r}") from error
+
+    def restore() -> None:
+        rng.bit_generator.state = saved
+    return restore
