@@ -16,6 +16,7 @@ class Model:
 
     def __init__(self, **hyper: Any) -> None:
         self.w = np.zeros(1)
+        self.layers: list[Any] = []
         self.optimizer = fm.SGD([self.w], **hyper)
         self.stop_training = False
 

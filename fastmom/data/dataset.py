@@ -33,6 +33,11 @@ class Dataset(NamedTuple):
     name: str
     reason: str
 
+    def __repr__(self) -> str:
+        n, *shape = self.x_train.shape
+        return (f"<Dataset {self.name!r}: {n:,} training and {len(self.x_test):,} test images of "
+                f"{' x '.join(map(str, shape))}; {self.reason}>")
+
 
 def load(source: str | os.PathLike[str] = "auto") -> Dataset:
     """Load the data set that *source* names, and say where it came from.

@@ -103,6 +103,11 @@ class EMA:
             raise RuntimeError("the optimizer averages at each step already")
         self._engine.run(self.params, [(RULES["sgd"], self._decay - 1, 0.0, self._decay)])
 
+    def __repr__(self) -> str:
+        n, size = len(self.averages), sum(array.size for array in self.averages)
+        when = "at each step of the optimizer" if self._fused else "by update()"
+        return f"<EMA of {n} array{'s' * (n != 1)} ({size:,} values), decay {self.decay:g}, {when}>"
+
     @contextmanager
     def swapped(self) -> Iterator[None]:
         """Exchange parameters and averages for a ``with`` block, e.g. to evaluate.

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from fastmom.extras import need
 from fastmom.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 # The colours of Okabe and Ito, told apart with any colour vision; their yellow is too pale for
 # lines on white.
@@ -19,6 +24,7 @@ COLOURS = "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 SUFFIXES = ".png", ".svg", ".pdf"
 SMALL, NORMAL = 8, 9        # points
 DPI = 150
+TICKS = 5           # on a logarithmic axis, at least
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
@@ -32,11 +38,13 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
 
     Raises
     ------
+    OSError
+        If the file cannot be written: names it, and leaves the one that was there.
     ValueError
         For any other ending.
     """
     target = check_suffix(path, SUFFIXES)
-    with replacing(target) as partial:
+    with naming(target), replacing(target) as partial:
         figure.savefig(partial, format=target.suffix.lower()[1:], dpi=DPI)
 
 
@@ -48,12 +56,20 @@ def check_suffix(path: str | os.PathLike[str], allowed: Collection[str]) -> Path
     return target
 
 
+@contextmanager
+def naming(target: Path) -> Iterator[None]:
+    """Name the file in an error of writing it: that of a full disk knows no name."""
+    try:
+        yield
+    except OSError as error:
+        message = f"{target} cannot be written: {error.strerror or error}"
+        raise OSError(*[error.errno] * bool(error.errno), message) from error
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of so many inches."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError('figures need matplotlib: pip install "fastmom[plot]"') from None
+    need("matplotlib.figure", "plot", "figures")
+    from fastmom.plot.figure import Figure
     return Figure((width, height), layout="constrained", facecolor="white")
 
 
@@ -77,17 +93,68 @@ def decorate(axes: Axes, x: str, y: str, title: str = "") -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def legend(figure: Figure, handles: list[Any]) -> None:
-    """One legend for all axes, above them, where it hides nothing; in columns that fit."""
+def legend(figure: Figure, handles: Sequence[Any], title: str = "") -> None:
+    """Add one legend for all axes above them, where it hides nothing; in columns that fit."""
     widths = [len(str(handle.get_label())) + 8 for handle in handles]     # in letters, roughly
     room = 14 * figure.get_figwidth()
     columns = len(handles) if sum(widths) <= room else max(1, int(room // max(widths)))
-    figure.legend(handles=handles, loc="outside upper left", ncols=columns, frameon=False,
-                  fontsize=NORMAL)
+    if handles or title:
+        figure.legend(handles=handles, loc="outside upper left", ncols=max(columns, 1),
+                      frameon=False, fontsize=NORMAL, title=title or None, title_fontsize=NORMAL,
+                      alignment="left")
 
 
 def whole_numbers(axes: Axes) -> None:
-    """Ticks of the x axis at integers."""
+    """Put the ticks of the x axis at integers."""
     from matplotlib.ticker import MaxNLocator
     axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True,
                                              min_n_ticks=1))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+
+
+def log_scale(axes: Axes) -> None:
+    """Make the y axis logarithmic with plain numbers, in steps that give enough of them."""
+    from matplotlib.ticker import LogLocator, MaxNLocator
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    if low <= 0:        # there is nothing to show
+        axes.set_ylim(0.1, 1.0)
+        return
+    locator: Any = None
+    for subs in (1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8):
+        locator = LogLocator(subs=subs)
+        if sum(low <= tick <= high for tick in locator.tick_values(low, high)) >= TICKS:
+            break
+    else:
+        locator = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10])
+    axes.yaxis.set_major_locator(locator)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
+
+
+def label_ends(axes: Axes, ends: Sequence[tuple[float, str]], form: str) -> None:
+    """Write the values at which lines end beside the axes, in their colours.
+
+    To be called when the axes have their limits: the texts keep their distance from each other.
+    """
+    to_axes = axes.transData + axes.transAxes.inverted()
+    heights = np.array([to_axes.transform((1.0, value))[1] for value, _ in ends])
+    for (value, colour), height in zip(ends, spread(heights.clip(0, 1), 0.075), strict=True):
+        axes.annotate(form.format(value), (1.0, height), (3, 0), xycoords="axes fraction",
+                      textcoords="offset points", color=colour, fontsize=SMALL, va="center",
+                      fontweight="bold")
+
+
+def spread(heights: NDArray[Any], gap: float) -> NDArray[Any]:
+    """Move heights as little as needed, in squares, so that neighbours are `gap` apart."""
+    order = np.argsort(heights, kind="stable")
+    steps = gap * np.arange(len(heights))
+    groups: list[list[float]] = []          # of equal height but for the steps
+    for height in heights[order] - steps:
+        groups.append([height])
+        while len(groups) > 1 and np.mean(groups[-2]) > np.mean(groups[-1]):
+            last = groups.pop()
+            groups[-1] += last
+    result = np.empty_like(heights)
+    result[order] = [float(np.mean(group)) for group in groups for _ in group] + steps
+    return result

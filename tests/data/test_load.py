@@ -103,3 +103,10 @@ def test_unknown_source(source: str) -> None:
 def test_source_must_be_a_path() -> None:
     with pytest.raises(TypeError):
         load(3)  # type: ignore[arg-type]
+
+
+def test_repr_says_what_it_is() -> None:
+    images, labels = np.zeros((1200, 28, 20), np.uint8), np.zeros(1200, np.uint8)
+    found = dataset.Dataset(images, labels, images[:9], labels[:9], "digits", "built in")
+    assert repr(found) == (
+        "<Dataset 'digits': 1,200 training and 9 test images of 28 x 20; built in>")

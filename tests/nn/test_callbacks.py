@@ -1,8 +1,7 @@
-"""The hooks of `fit`, in which order they are called, and the history."""
+"""The hooks of `fit`, in which order they are called."""
 
 from __future__ import annotations
 
-import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 from training import Model, train
 
 from fastmom import nn
-from fastmom.nn.callbacks import CallbackList, Figures, overrides, validate
+from fastmom.nn.callbacks import CallbackList, overrides, validate
 from fastmom.optim.schedules import ReduceOnPlateau
 
 
@@ -177,38 +176,6 @@ def test_state_of_a_callback_without_any() -> None:
     nn.Callback().load_state_dict(nn.Callback().state_dict())
     with pytest.raises(ValueError, match="state must have no names"):
         nn.Callback().load_state_dict({"best": 1})
-
-
-# History ------------------------------------------------------------------------------------------
-
-@pytest.mark.parametrize(("real", "alias"), [
-    ("acc", "accuracy"), ("accuracy", "acc"), ("val_acc", "val_accuracy"),
-    ("val_accuracy", "val_acc")])
-def test_old_names_of_accuracy(real: str, alias: str) -> None:
-    history = train([], [{"loss": 1.0, real: 0.5}, {"loss": 0.9, real: 0.75}]).history
-    assert history[alias] == history[real] == [0.5, 0.75]
-    assert sorted(history) == sorted(["loss", real]) == sorted(history.keys())
-    assert alias not in history
-    assert history.get(alias) is None
-    both = Figures({real: 1, alias: 2})
-    assert (both[real], both[alias]) == (1, 2)
-    assert pickle.loads(pickle.dumps(history))[alias] == [0.5, 0.75]
-
-
-def test_unknown_names_say_what_there_is() -> None:
-    history = train([], [{"loss": 1.0, "acc": 0.5}]).history
-    for name in ("val_acc", "Loss", 0):
-        with pytest.raises(KeyError, match="is not among 'loss', 'acc'"):
-            history[name]       # type: ignore[index]
-    with pytest.raises(KeyError, match="no figures"):
-        Figures()["acc"]
-
-
-def test_a_history_of_a_second_training_starts_anew() -> None:
-    own = nn.History()
-    train([own], [{"loss": 1.0}] * 3)
-    train([own], [{"loss": 2.0}])
-    assert (own.epoch, own.history) == ([0], {"loss": [2.0]})
 
 
 # Metrics that a callback cannot work without ------------------------------------------------------

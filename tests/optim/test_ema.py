@@ -116,3 +116,11 @@ def test_wrong_use() -> None:
         fm.EMA(params, optimizer=optimizer)
     with pytest.raises(RuntimeError, match="at each step already"):
         ema.update()
+
+
+def test_repr_says_what_is_averaged_and_when() -> None:
+    params = [np.zeros(3), np.zeros((40, 50))]
+    assert repr(fm.EMA(params, 0.99)) == (
+        "<EMA of 2 arrays (2,003 values), decay 0.99, by update()>")
+    assert repr(fm.EMA(params[:1], optimizer=fm.SGD(params[:1]))) == (
+        "<EMA of 1 array (3 values), decay 0.999, at each step of the optimizer>")

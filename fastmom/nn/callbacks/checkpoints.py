@@ -11,7 +11,7 @@ from typing import Any
 
 from fastmom.checks import integer
 from fastmom.nn.callbacks.base import Callback, Logs, check_state
-from fastmom.nn.callbacks.history import Figures
+from fastmom.nn.callbacks.history import Metrics
 from fastmom.nn.callbacks.monitor import Monitor, number_or_none
 
 
@@ -90,7 +90,7 @@ class ModelCheckpoint(Callback):
 
     def _path(self, epoch: int, logs: Logs) -> str:
         try:
-            return self.path.format_map(Figures({**logs, "epoch": epoch + 1}))
+            return self.path.format_map(Metrics({**logs, "epoch": epoch + 1}))
         except KeyError as error:
             raise ValueError(f"path {self.path!r}: {error.args[0]}") from None
 

@@ -2,56 +2,102 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from numbers import Real
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastmom.nn.callbacks.base import ALIASES, Callback, Logs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Value = TypeVar("Value")
 
 
-class Figures(dict[str, Value]):
-    """A dict in which ``"acc"`` finds ``"accuracy"``, if it is not there itself, and the reverse.
+class Metrics(dict[str, Value]):
+    """A dict of loss and metrics in which ``"acc"`` also finds ``"accuracy"``, and the reverse.
 
-    Also with ``val_``. ``in``, `get` and the keys know the real names only.
+    The same holds with ``val_``. ``in``, ``[]`` and `get` agree; the keys are the real names.
 
-    >>> figures = Figures(val_accuracy=[0.9])
-    >>> figures["val_acc"], "val_acc" in figures
-    ([0.9], False)
+    >>> metrics = Metrics(val_accuracy=[0.9])
+    >>> metrics["val_acc"], metrics.get("val_acc"), "val_acc" in metrics, list(metrics)
+    ([0.9], [0.9], True, ['val_accuracy'])
     """
 
     def __missing__(self, name: str) -> Value:
-        alias = ALIASES.get(name, name)
-        if alias in self:
-            return self[alias]
-        raise KeyError(f"{name!r} is not among {', '.join(map(repr, self)) or 'no figures'}")
+        if name in self:
+            return self[ALIASES[name]]
+        raise KeyError(f"{name!r} is not among {', '.join(map(repr, self)) or 'no metrics'}")
+
+    def __contains__(self, name: object) -> bool:
+        names = self.keys()
+        return name in names or (isinstance(name, str) and ALIASES.get(name) in names)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self else default      # noqa: SIM401
 
 
 class History(Callback):
-    """What `Sequential.fit` returns.
+    """The metrics of each epoch: `Sequential.fit` returns one.
+
+    A copy, pickled or not, holds the numbers without the model.
 
     Attributes
     ----------
     epoch : list of int
-    history : dict of list
-        For each name the figures of those epochs: a `Figures`.
+    history : Metrics
+        A dict that maps each name to the list of its values, one per epoch.
     seconds : list of float
-        How long each epoch took to train, without the evaluation.
+        Training time of each epoch, without the evaluation.
+    optimizer : str
+        The model's optimizer, as its repr has it when the training begins.
+    dropout : bool
+        Whether the model drops units in training.
+
+    Examples
+    --------
+    >>> import numpy as np, fastmom as fm
+    >>> model = fm.nn.Sequential([fm.nn.Dense(2, activation="softmax", input_shape=(2,))])
+    >>> model.compile(fm.SGD(lr=0.5), metrics=["accuracy"])
+    >>> model.fit(np.eye(2), [0, 1], epochs=40, verbose=0)      # doctest: +ELLIPSIS
+    <History of 40 epochs: loss 0.05..., accuracy 1>
     """
 
     adds = ()
 
-    def __init__(self) -> None:
-        self.on_train_begin()
+    optimizer = ""
+    dropout = False
 
-    def on_train_begin(self, logs: Logs | None = None) -> None:
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
         self.epoch: list[int] = []
         self.seconds: list[float] = []
-        self.history: Figures[list[Any]] = Figures()
+        self.history: Metrics[list[Any]] = Metrics()
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._clear()
+        self.optimizer = repr(self.model.optimizer)
+        self.dropout = any(getattr(layer, "rate", 0) for layer in self.model.layers)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch.append(epoch)
         for name, value in (logs or {}).items():
-            if name == "seconds":       # no figure of the model
+            if name == "seconds":       # not a metric of the model
                 self.seconds.append(value)
             else:
                 self.history.setdefault(name, []).append(value)
+
+    def plot(self, **options: Any) -> Figure:
+        """Draw the curves: ``fastmom.plot.plot_history(self, **options)``."""
+        from fastmom.plot import plot_history
+        return plot_history(self, **options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "model": None, "params": dict(self.params)}
+
+    def __repr__(self) -> str:
+        n = len(self.epoch)
+        last = ", ".join(f"{name} {values[-1]:.4g}" if isinstance(values[-1], Real)
+                         else f"{name} {values[-1]}" for name, values in self.history.items())
+        return f"<History of {n} epoch{'s' * (n != 1)}{': ' * bool(last)}{last}>"
