@@ -1,9 +1,8 @@
 """Check the machine code of the installed kernels: ``python .ci/disassemble.py``.
 
-In each rule's hot loop of each build there must be packed arithmetic of the build's full width and
-of the rule's type, and no conversion between float and double. The layers' functions, into which
-the compiler has drawn their loops, must have packed arithmetic of both types. (x86-64; needs
-objdump.)
+In the hot loops of the rules and layers of each build there must be packed arithmetic of the
+build's full width and of the form's type, and no conversion between float and double. (x86-64;
+needs objdump.)
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from pathlib import Path
 
 from fastmom.kernels import isa
 
-RULE = re.compile(r"^[0-9a-f]+ <__pyx_fuse_([01])__pyx_f_\w*?loops_[a-z0-9]+_(\w+)>:$")
-LAYER = re.compile(r"^[0-9a-f]+ <__pyx_(?:pw|f)_\w*?layers_(?:baseline|avx2|avx512)_"
-                   r"(?:\d*Nonzeros_\d*_?|\d+)(\w+)>:$")
-LAYERS = ("gather", "product", "bias_activation", "activation_gradient", "dropout",
-          "dropout_gradient")
+LOOP = re.compile(r"^[0-9a-f]+ <__pyx_fuse_([01])(?:_\d)?__pyx_f_\w*?loops_[a-z0-9]+_(\w+)>:$")
+LAYERS = ("gather", "bias_activation", "activation_gradient", "dropout", "dropout_gradient",
+          "multiply", "add_slices")
+MIXED = ("square_sum", "gather")        # sums in double, samples of another type: by design
+UNROLLED = ("dropout",)                 # the loop over a group of 64 elements is
 INSTRUCTION = re.compile(r"^\s*([0-9a-f]+):\s+(\S+)\s*(.*)$")
 WIDTH = {"baseline": "xmm", "avx2": "ymm", "avx512": "zmm"}
 CONVERTS = re.compile(r"^v?cvt(ss2sd|sd2ss|ps2pd|pd2ps)")
@@ -56,33 +55,27 @@ def loops(code: Code) -> list[Code]:
 
 
 def faults(name: str, kind: str, build: str, code: Code) -> list[str]:
-    """What is wrong with one rule's loops."""
+    """Return what is wrong with the loops of one function."""
     suffix = "pd" if kind == "double" or name == "square_sum" else "ps"
     packed = re.compile(rf"^v?(mul|add|sub|f[n]?m(add|sub)\w*){suffix}$")
-    hot = [loop for loop in loops(code)
+    candidates = [code] if name in UNROLLED else loops(code)
+    hot = [loop for loop in candidates
            if any(packed.match(op) and f"%{WIDTH[build]}" in args for _, op, args in loop)]
     if not hot:
         return [f"no loop with packed {suffix} arithmetic on %{WIDTH[build]} registers"]
-    if name == "square_sum":        # sums in double by design
+    if name in MIXED:
         return []
     return [f"{op} in a loop" for loop in loops(code) for _, op, _ in loop if CONVERTS.match(op)]
 
 
 def checks(build: str) -> Iterator[tuple[str, str, list[str]]]:
     """Each function of this build, its type, and what is wrong with it."""
-    rules = import_module(f"fastmom.kernels.loops_{build}")
-    found = functions(Path(rules.__file__ or ""), RULE)
-    for name in (*rules.names, "limit", "square_sum"):
+    loops = import_module(f"fastmom.kernels.loops_{build}")
+    found = functions(Path(loops.__file__ or ""), LOOP)
+    for name in (*loops.names, "limit", "square_sum", *LAYERS):
         for number, kind in (("0", "float"), ("1", "double")):
             yield name, kind, (faults(name, kind, build, found[number, name])
                                if (number, name) in found else ["function not found"])
-    layers = import_module(f"fastmom.kernels.layers_{build}")
-    found = functions(Path(layers.__file__ or ""), LAYER)
-    for name in LAYERS:
-        for suffix, kind in (("ps", "float"), ("pd", "double")):
-            packed = any(re.match(rf"v?(mul|add){suffix}$", op) and f"%{WIDTH[build]}" in operands
-                         for _, op, operands in found.get((name,), []))
-            yield name, kind, [] if packed else [f"no packed {suffix} on %{WIDTH[build]}"]
 
 
 def main() -> int:

@@ -1,8 +1,9 @@
 """The compiled engine: raw pointers and loops, nothing of optimizers.
 
-`engine` binds arrays and takes steps, `sweep` passes over their chunks, and the rules it calls are
-compiled once per instruction set from `rules.pxi`, as what networks need is from `layers.pxi`.
-`isa` picks the build at import; `team` holds the only parallel region.
+`engine` binds arrays and takes steps, `sweep` passes over their chunks; `layers` is what networks
+call. The loops under both (`rules.pxi`, `layer_loops.pxi`) are compiled once per instruction set,
+as `loops_avx2` and so on, and are called through one table of pointers in `loops`. `isa` chooses it
+at import; `team` holds the only parallel region.
 """
 
 try:

@@ -1,4 +1,4 @@
-/* The loops of layers.pxi that a compiler does not find by itself: sums that stay in registers, the
+/* Those parts of the layers' loops that a compiler does not find by itself: sums that stay in registers, the
    packing of nonzeros, and an exponential that vectorises. */
 #ifndef FASTMOM_LAYERS_H
 #define FASTMOM_LAYERS_H
@@ -57,43 +57,45 @@ typedef double fm_vector64 __attribute__((vector_size(FM_BYTES), aligned(8), may
 FM_COMBINE(fm_combine32, float, fm_vector32)
 FM_COMBINE(fm_combine64, double, fm_vector64)
 
-/* The nonzeros of a row, times a scale, and their places. Writes up to 16 entries past the last. */
-#define FM_NONZEROS_REST(to) /* no branch to mispredict */                                          \
-    for (; i < n; c += x[i] != 0, i++) v[c] = scale * (to)x[i], k[c] = (int)i;                      \
-    return c;
-#define FM_NONZEROS(name, from, to)                                                                 \
-    static inline ptrdiff_t name(const from *x, ptrdiff_t n, to scale, to *v, int *k) {             \
+/* The nonzeros of a row, times a scale, and their places: from one type to another. Writes up to 16
+   entries past the last. */
+#define FM_NONZEROS(from, to, blocks)                                                               \
+    (const char *source, ptrdiff_t n, double factor, char *values, int *k) {                        \
+        const from *x = (const from *)source;                                                       \
+        const to scale = (to)factor;                                                                \
+        to *v = (to *)values;                                                                       \
         ptrdiff_t c = 0, i = 0;                                                                     \
-        FM_NONZEROS_REST(to)                                                                        \
+        blocks                                                                                      \
+        for (; i < n; c += x[i] != 0, i++) /* no branch to mispredict */                            \
+            v[c] = scale * (to)x[i], k[c] = (int)i;                                                 \
+        return c;                                                                                   \
     }
 #if defined(__AVX512F__) && (defined(__GNUC__) || defined(__clang__))
 #include <immintrin.h>
-#define FM_NONZEROS_16(name, from, read)                                                            \
-    static inline ptrdiff_t name(const from *x, ptrdiff_t n, float scale, float *v, int *k) {       \
-        ptrdiff_t c = 0, i = 0;                                                                     \
-        __m512i place = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);    \
-        for (; i + 16 <= n; i += 16) {                                                              \
-            __m512 a = read;                                                                        \
-            __mmask16 m = _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_NEQ_UQ);                  \
-            a = _mm512_mul_ps(a, _mm512_set1_ps(scale));                                            \
-            _mm512_storeu_ps(v + c, _mm512_maskz_compress_ps(m, a));                                \
-            _mm512_storeu_si512(k + c, _mm512_maskz_compress_epi32(m, place));                      \
-            place = _mm512_add_epi32(place, _mm512_set1_epi32(16));                                 \
-            c += __builtin_popcount(m);                                                             \
-        }                                                                                           \
-        FM_NONZEROS_REST(float)                                                                     \
+#define FM_PACK_16(read)                                                                            \
+    __m512i place = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);        \
+    for (; i + 16 <= n; i += 16) {                                                                  \
+        __m512 a = read;                                                                            \
+        __mmask16 m = _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_NEQ_UQ);                      \
+        a = _mm512_mul_ps(a, _mm512_set1_ps(scale));                                                \
+        _mm512_storeu_ps(v + c, _mm512_maskz_compress_ps(m, a));                                    \
+        _mm512_storeu_si512(k + c, _mm512_maskz_compress_epi32(m, place));                          \
+        place = _mm512_add_epi32(place, _mm512_set1_epi32(16));                                     \
+        c += __builtin_popcount(m);                                                                 \
     }
-FM_NONZEROS_16(fm_nonzeros_32_32, float, _mm512_loadu_ps(x + i))
-FM_NONZEROS_16(fm_nonzeros_8_32, unsigned char,
-               _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(x + i)))))
+#define FM_PACK_FLOATS FM_PACK_16(_mm512_loadu_ps(x + i))
+#define FM_PACK_BYTES FM_PACK_16(                                                                   \
+    _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(x + i)))))
 #else
-FM_NONZEROS(fm_nonzeros_32_32, float, float)
-FM_NONZEROS(fm_nonzeros_8_32, unsigned char, float)
+#define FM_PACK_FLOATS
+#define FM_PACK_BYTES
 #endif
-FM_NONZEROS(fm_nonzeros_64_32, double, float)
-FM_NONZEROS(fm_nonzeros_8_64, unsigned char, double)
-FM_NONZEROS(fm_nonzeros_32_64, float, double)
-FM_NONZEROS(fm_nonzeros_64_64, double, double)
+static inline ptrdiff_t fm_nonzeros_32_32 FM_NONZEROS(float, float, FM_PACK_FLOATS)
+static inline ptrdiff_t fm_nonzeros_8_32 FM_NONZEROS(unsigned char, float, FM_PACK_BYTES)
+static inline ptrdiff_t fm_nonzeros_64_32 FM_NONZEROS(double, float, )
+static inline ptrdiff_t fm_nonzeros_8_64 FM_NONZEROS(unsigned char, double, )
+static inline ptrdiff_t fm_nonzeros_32_64 FM_NONZEROS(float, double, )
+static inline ptrdiff_t fm_nonzeros_64_64 FM_NONZEROS(double, double, )
 
 /* Into the cache, if the compiler knows how. */
 static inline void fm_prefetch(const char *p) {

@@ -11,5 +11,10 @@ def use(capsule) -> None:
     _in_use = <const Loops*>PyCapsule_GetPointer(capsule, b"fastmom.loops")
 
 
+def in_use() -> str:
+    """Return the name of the build that the next call runs."""
+    return _in_use.build.decode()
+
+
 cdef const Loops* loops() noexcept:
     return _in_use

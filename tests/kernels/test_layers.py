@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pytest
+from builds import functions, using
 
-from fastmom.kernels import isa, layers
+from fastmom.kernels import layers
 
 EPS = {dtype: float(np.finfo(dtype).eps) for dtype in (np.float32, np.float64)}
-BUILDS = {name: import_module(f"fastmom.kernels.layers_{name}") for name in isa.available()}
 ROWS, N = 7, 83     # no multiple of a vector
 KEY, STEP = 0x299F31D0A4093822, 0x0370734413198A2E
-
-
-@pytest.fixture(params=BUILDS)
-def k(request: pytest.FixtureRequest) -> Any:
-    """The functions of a build."""
-    return BUILDS[request.param]
 
 
 # Philox -------------------------------------------------------------------------------------------
@@ -67,7 +60,7 @@ def test_random_words(k: Any, first: int, key: int, step: int) -> None:
 
 def mask(size: int, rate: float) -> Any:
     """What dropout keeps: 64 elements to a group of words."""
-    words = [BUILDS["baseline"].random_words(16 * group, KEY, STEP).ravel()
+    words = [layers.random_words(16 * group, KEY, STEP).ravel()
              for group in range(-(-size // 64))]
     return np.concatenate(words)[:size] >= rate * 2 ** 32
 
@@ -209,29 +202,20 @@ KERNELS: list[Callable[[Any, Any], list[Any]]] = [
 
 
 def test_every_kernel_is_tested() -> None:
-    assert {*layers.NAMES} == {each.__name__ for each in KERNELS} | {
+    assert functions(layers) == {each.__name__ for each in KERNELS} | {
         "Nonzeros", "is_sparse", "dropout_gradient", "random_words"}
 
 
 @pytest.mark.parametrize("dtype", EPS)
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_against_numpy(kernel: Any, dtype: Any, k: Any) -> None:
-    for got, expected, baseline in zip(kernel(k, dtype), kernel(None, dtype),
-                                       kernel(BUILDS["baseline"], dtype), strict=True):
+    results = kernel(k, dtype)
+    with using("baseline"):
+        baselines = kernel(k, dtype)
+    for got, expected, baseline in zip(results, kernel(None, dtype), baselines, strict=True):
         scale = max(1, float(np.abs(expected).max()))
         np.testing.assert_allclose(got, expected, rtol=8 * EPS[dtype], atol=8 * scale * EPS[dtype])
         assert np.asarray(got).tobytes() == np.asarray(baseline).tobytes()
-
-
-@pytest.mark.parametrize("name", BUILDS)
-def test_the_layers_use_the_build_that_was_chosen(name: str) -> None:
-    before = isa.in_use()
-    try:
-        isa.use(name)
-        for each in layers.NAMES:
-            assert getattr(layers, each) is getattr(BUILDS[name], each)
-    finally:
-        isa.use(before)
 
 
 # Softmax ------------------------------------------------------------------------------------------

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pytest
+from builds import functions
 
 import fastmom as fm
-from fastmom.kernels import isa, layers, system
+from fastmom.kernels import layers, system
 
-BUILDS = {name: import_module(f"fastmom.kernels.layers_{name}") for name in isa.available()}
 ROWS, N, WIDTH = 6, 8, 40
 DTYPES = [np.float32, np.float64]
-
-
-@pytest.fixture(params=BUILDS)
-def k(request: pytest.FixtureRequest) -> Any:
-    """The functions of a build."""
-    return BUILDS[request.param]
 
 
 def loaded(k: Any, dtype: Any) -> Any:
@@ -77,7 +70,7 @@ def arrays(name: str, dtype: Any = np.float32) -> list[Any]:
 
 
 def test_every_kernel_is_tested() -> None:
-    assert {name.partition(".")[0] for name in CALLS} == {*layers.NAMES} - {
+    assert {name.partition(".")[0] for name in CALLS} == functions(layers) - {
         "random_words", "is_sparse"}    # which takes any array: see test_nonzeros.py
 
 

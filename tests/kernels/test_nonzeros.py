@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pytest
+from builds import using
 
 import fastmom as fm
 from fastmom import nn
-from fastmom.kernels import isa
 
 EPS = {np.float32: 2.0 ** -23, np.float64: 2.0 ** -52}
-BUILDS = {name: import_module(f"fastmom.kernels.layers_{name}") for name in isa.available()}
 ROWS, N = 9, 37
-
-
-@pytest.fixture(params=BUILDS)
-def k(request: pytest.FixtureRequest) -> Any:
-    """The functions of a build."""
-    return BUILDS[request.param]
 
 
 def batch(dtype: Any, rows: int = ROWS, n: int = N, share: float = 0.2, seed: int = 0) -> Any:
@@ -64,7 +56,9 @@ def test_every_width(k: Any, dtype: Any) -> None:
     for width in range(1, 301):
         got = products(k, x, width, dtype)
         check(x, width, got)
-        for a, b in zip(got, products(BUILDS["baseline"], x, width, dtype), strict=True):
+        with using("baseline"):
+            expected = products(k, x, width, dtype)
+        for a, b in zip(got, expected, strict=True):
             assert a.tobytes() == b.tobytes()
 
 
@@ -84,7 +78,8 @@ def test_every_length_of_a_row(k: Any, n: int, dtype: Any) -> None:
 @pytest.mark.parametrize("width", [90, 130, 600])
 def test_several_slices_on_any_number_of_threads(k: Any, width: int, dtype: Any) -> None:
     x = batch(dtype, 20, 800)
-    expected = products(BUILDS["baseline"], x, width, dtype)
+    with using("baseline"):
+        expected = products(k, x, width, dtype)
     check(x, width, expected)
     for threads in (1, 2, 3):
         with fm.num_threads(threads):
