@@ -9,20 +9,33 @@ cdef extern from "layers.h" nogil:
 
 # Bias and activation ------------------------------------------------------------------------------
 
+cdef inline real leaky_relu(real z, real slope, real floor) noexcept nogil:
+    # A slope of 0 times -infinity would be NaN: the floor, another negative number, gives 0.
+    cdef real zero = 0
+    return z if z > zero else slope * (floor if z < floor else z)
+
+
 cdef void bias_activation(real** a, const Py_ssize_t* n, const double* c) noexcept nogil:
     # y = z if z > 0 else slope z, with z = y + bias: linear, ReLU and leaky ReLU by the slope
     cdef real* y = a[0]
     cdef const real* bias = a[1]
-    cdef real slope = <real>c[0], zero = 0, z
-    # A slope of 0 times -infinity would be NaN: any other negative number gives the 0 it should be.
+    cdef real slope = <real>c[0], zero = 0
     cdef real floor = <real>(-1 if slope == zero else -INFINITY)
     cdef Py_ssize_t rows = n[0], width = n[1], r, i
+    if bias == NULL:
+        for i in range(rows * width):
+            y[i] = leaky_relu(y[i], slope, floor)
+        return
     for r in range(rows):
         for i in range(width):
-            z = y[r * width + i] + bias[i]
-            y[r * width + i] = z if z > zero else slope * (floor if z < floor else z)
+            y[r * width + i] = leaky_relu(y[r * width + i] + bias[i], slope, floor)
 
 _layers.bias_activation = [<Loop>bias_activation[float], <Loop>bias_activation[double]]
+
+
+cdef inline real leaky_relu_gradient(real dy, real y, real slope) noexcept nogil:
+    cdef real zero = 0
+    return dy if y > zero else slope * dy
 
 
 cdef void activation_gradient(real** a, const Py_ssize_t* n, const double* c) noexcept nogil:
@@ -32,12 +45,15 @@ cdef void activation_gradient(real** a, const Py_ssize_t* n, const double* c) no
     cdef real* db = a[2]
     cdef real slope = <real>c[0], zero = 0, d
     cdef Py_ssize_t rows = n[0], width = n[1], r, i
+    if db == NULL:
+        for i in range(rows * width):
+            dy[i] = leaky_relu_gradient(dy[i], y[i], slope)
+        return
     for i in range(width):
         db[i] = zero
     for r in range(rows):
         for i in range(width):
-            d = dy[r * width + i]
-            d = d if y[r * width + i] > zero else slope * d
+            d = leaky_relu_gradient(dy[r * width + i], y[r * width + i], slope)
             dy[r * width + i] = d
             db[i] += d
 

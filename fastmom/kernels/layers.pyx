@@ -132,20 +132,26 @@ def gather(source, order, out, double scale=1, double offset=0) -> None:
     fm_flush_end(mode)
 
 
-def bias_activation(y, bias, double slope=1) -> None:
+def bias_activation(y, bias=None, double slope=1) -> None:
     """Add the bias to each row, then multiply negative numbers by the slope: (leaky) ReLU."""
     cdef int form = form_of(y)
-    cdef Py_ssize_t rows = rows_of(y), width = elements_of(bias)
-    cdef Memory[2] a = [target(y, KIND[form], rows * width), data(bias, KIND[form], width)]
+    cdef Py_ssize_t size = elements_of(y), width = size if bias is None else elements_of(bias)
+    cdef Py_ssize_t rows = 1 if bias is None else rows_of(y)
+    cdef Memory[2] a = [target(y, KIND[form], rows * width), NULL]
+    if bias is not None:
+        a[1] = data(bias, KIND[form], width)
     call(loops().layers.bias_activation[form], a, rows, width, slope, 0)
 
 
-def activation_gradient(dy, y, db, double slope=1) -> None:
+def activation_gradient(dy, y, db=None, double slope=1) -> None:
     """Multiply dy by the slope where y is not above 0, and sum it over the rows into db."""
     cdef int form = form_of(dy)
-    cdef Py_ssize_t rows = rows_of(dy), width = elements_of(db)
+    cdef Py_ssize_t size = elements_of(dy), width = size if db is None else elements_of(db)
+    cdef Py_ssize_t rows = 1 if db is None else rows_of(dy)
     cdef Memory[3] a = [target(dy, KIND[form], rows * width), data(y, KIND[form], rows * width),
-                       target(db, KIND[form], width)]
+                        NULL]
+    if db is not None:
+        a[2] = target(db, KIND[form], width)
     call(loops().layers.activation_gradient[form], a, rows, width, slope, 0)
 
 

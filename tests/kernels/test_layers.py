@@ -218,6 +218,29 @@ def test_against_numpy(kernel: Any, dtype: Any, k: Any) -> None:
         assert np.asarray(got).tobytes() == np.asarray(baseline).tobytes()
 
 
+@pytest.mark.parametrize("dtype", EPS)
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("slope", [0, 1e-40, 0.2, 1])
+def test_activations_of_infinities(k: Any, slope: float, biased: bool, dtype: Any) -> None:
+    values = np.array([-np.inf, -1, -0.0, 0, 1, np.inf, np.nan])
+    y, dy = np.array(np.meshgrid(values, values, indexing="ij")).astype(dtype)   # each with each
+    zeros = np.zeros(len(values), dtype)
+    k.bias_activation(y, zeros if biased else None, slope)
+    # each row is of one value, and 1e-40 is flushed to 0 in float32
+    s = 0 if slope < np.finfo(dtype).tiny else slope
+    negative = [-s * np.inf, -s] if s else [0, 0]
+    expected = np.array([*negative, 0, 0, 1, np.inf, np.nan], dtype)
+    np.testing.assert_array_equal(y, np.repeat(expected, len(values)).reshape(y.shape))
+    with np.errstate(invalid="ignore"):     # no slope times an infinite gradient is no number
+        dz = np.where(y > 0, dy, dtype(s) * dy)
+    sums = np.empty(len(values), dtype)
+    k.activation_gradient(dy, y, sums if biased else None, slope)
+    np.testing.assert_array_equal(dy, dz)
+    if biased:
+        with np.errstate(invalid="ignore"):
+            np.testing.assert_array_equal(sums, dz.sum(axis=0))
+
+
 # Softmax ------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("dtype", EPS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -174,6 +175,68 @@ def test_in_the_wrong_order_or_shape(k: Any) -> None:
     with pytest.raises(TypeError, match="a kernel was given int32"):
         k.Nonzeros(ROWS, N, 4, np.int32)
 
+
+@pytest.mark.parametrize(("rows", "n", "width"), [(-1, 1, 1), (1, 0, 1), (1, 1, 0), (1, -1, 1)])
+def test_impossible_sizes(k: Any, rows: int, n: int, width: int) -> None:
+    with pytest.raises(ValueError, match=f"given {rows} rows of {n} for weights of width {width}"):
+        k.Nonzeros(rows, n, width, np.float32)
+
+
+# Threads ------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("call", ["load", "product", "gradient"])
+def test_a_second_thread_is_refused(k: Any, call: str) -> None:
+    rows, n, width = 200, 2000, 1000        # long enough to be met at it
+    nonzeros, x = k.Nonzeros(rows, n, width, np.float32), np.ones((rows, n), np.float32)
+    w, dw = dense(np.float32, n, width), np.empty((n, width), np.float32)
+    y = np.empty((rows, width), np.float32)
+    nonzeros.load(x)
+    nonzeros.product(w, y, True)
+    before = y.copy()
+    calls = {"load": lambda: nonzeros.load(x),
+             "product": lambda: nonzeros.product(w, np.empty_like(y), True),
+             "gradient": lambda: nonzeros.gradient(y, np.empty_like(dw))}
+
+    def refused() -> bool:
+        with ThreadPoolExecutor(1) as pool:
+            working = pool.submit(nonzeros.product, w, y, True)
+            while not working.done():
+                try:
+                    calls[call]()
+                except RuntimeError as error:
+                    assert "in use in another thread" in str(error)
+                    return True
+            return False
+
+    with fm.num_threads(1):
+        assert any(refused() for _ in range(20))
+    np.testing.assert_array_equal(y, before)
+    nonzeros.gradient(y, dw)        # as if nothing had been
+
+
+def test_threads_that_share_nonzeros_cannot_crash(k: Any) -> None:
+    nonzeros = k.Nonzeros(64, 300, 64, np.float32)
+    w, results = dense(np.float32, 300, 64), []
+
+    def work(seed: int) -> None:
+        for i in range(200):
+            x = batch(np.float32, 64, 300, seed=seed)      # gone before the next
+            try:
+                nonzeros.load(x)
+                y = np.empty((64, 64), np.float32)
+                nonzeros.product(w, y, i % 2 == 0)
+                nonzeros.gradient(y, np.empty_like(w))
+                results.append(y)
+            except (RuntimeError, ValueError):
+                continue
+
+    with ThreadPoolExecutor(4) as pool:
+        for each in [pool.submit(work, seed) for seed in range(4)]:
+            each.result()
+    assert results
+
+
+# In a layer ---------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("dtype", EPS)
 @pytest.mark.parametrize("activation", ["relu", "softmax"])
