@@ -72,7 +72,7 @@ def checks(build: str) -> Iterator[tuple[str, str, list[str]]]:
     """Each function of this build, its type, and what is wrong with it."""
     loops = import_module(f"fastmom.kernels.loops_{build}")
     found = functions(Path(loops.__file__ or ""), LOOP)
-    for name in (*loops.names, "limit", "square_sum", *LAYERS):
+    for name in (*loops.rules, "load", "square_sum", *LAYERS):
         for number, kind in (("0", "float"), ("1", "double")):
             yield name, kind, (faults(name, kind, build, found[number, name])
                                if (number, name) in found else ["function not found"])

@@ -3,7 +3,7 @@
 `engine` binds arrays and takes steps, `sweep` passes over their chunks; `layers` is what networks
 call. The loops under both (`rules.pxi`, `layer_loops.pxi`) are compiled once per instruction set,
 as `loops_avx2` and so on, and are called through one table of pointers in `loops`. `isa` chooses it
-at import; `team` holds the only parallel region.
+at import; `team` holds the only parallel region. `rows` names the rules' coefficients.
 """
 
 try:
@@ -14,8 +14,6 @@ except ImportError as error:
 
 from fastmom.kernels import isa
 from fastmom.kernels.engine import Engine
-from fastmom.kernels.loops_baseline import names as _names
+from fastmom.kernels.rows import coefficients
 
-RULES: dict[str, int] = {name: index for index, name in enumerate(_names)}
-
-__all__ = ["RULES", "Engine", "isa"]
+__all__ = ["Engine", "coefficients", "isa"]

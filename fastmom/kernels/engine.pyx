@@ -16,12 +16,18 @@ import numpy as np
 
 from fastmom.kernels.arrays cimport Slot, bind_slot, check_array, data_of, same_shape, unchanged
 from fastmom.kernels.loops cimport loops
-from fastmom.kernels.rules cimport MAX_ARRAYS, SCALE
-from fastmom.kernels.sweep cimport (CHUNK, DIRECTION_SUMS, GRADIENT, GRADIENT_SUMS, LINE, UPDATE,
-                                    Chunk, Plan, Row, Tensor, cut, set_trust, sweep, tensor_sum)
+from fastmom.kernels.rules cimport MAX_ARRAYS, Form
+from fastmom.kernels.sweep cimport (CHUNK, DIRECTION_SUMS, GRADIENT, GRADIENT_SUMS, LINE, STATE,
+                                    UPDATE, Chunk, Plan, Row, Tensor, cut, has_direction,
+                                    set_trust, sweep, tensor_sum)
 from fastmom.kernels.system cimport flushing
 
 from fastmom.kernels.arrays import MemoryMap, owner_of
+
+cdef list FORMS = [          # dtypes of a parameter (and its gradient and average) and of its state
+    (np.dtype(np.float32), np.dtype(np.float32)),       # as in rules.pxd
+    (np.dtype(np.float64), np.dtype(np.float64)),
+]
 
 
 cdef class Engine:
@@ -81,7 +87,7 @@ cdef class Engine:
             raise MemoryError()
         for i in range(n):
             self.plan.tensors[i].size = params[i].size
-            self.plan.tensors[i].is64 = params[i].dtype == np.float64
+            self.plan.tensors[i].form = <Form>self._form(i)
         cut(&self.plan)
         self._bind_memory()
 
@@ -93,17 +99,32 @@ cdef class Engine:
         free(self.plan.chunks)
         free(self.plan.partial)
 
+    cdef int _form(self, Py_ssize_t i) except -1:
+        """The form of a tensor's arrays: its place in FORMS."""
+        own = self.state[i][:self.plan.average - STATE] if self.plan.average else self.state[i]
+        for form, (real, stored) in enumerate(FORMS):
+            if self.params[i].dtype == real and all([a.dtype == stored for a in own]):
+                return form
+        raise TypeError(f"no rule takes params[{i}] of dtype {self.params[i].dtype} with state of "
+                        f"dtype {', '.join([str(a.dtype) for a in own])}")
+
+    cdef object _dtype(self, Py_ssize_t i, int j):
+        """The dtype that array j of a tensor must have."""
+        return FORMS[<int>self.plan.tensors[i].form][j >= STATE and j != self.plan.average]
+
     cdef int _bind_memory(self) except -1:
         """Validate parameters and state, and remember where they lie."""
         cdef Py_ssize_t i
         cdef int j
+        cdef Tensor* t
         memory = MemoryMap()
         for i in range(self.plan.n_tensors):
-            for j, array in enumerate((self.params[i], *self.state[i])):
+            for j, array in enumerate((self.params[i], None, *self.state[i])):
+                if j == GRADIENT:
+                    continue
                 name = "params" if j == 0 else "state"
                 check_array(array, name, i, True)
-                if array.size != self.plan.tensors[i].size or (
-                        (array.dtype == np.float64) != self.plan.tensors[i].is64):
+                if array.size != self.plan.tensors[i].size or array.dtype != self._dtype(i, j):
                     raise ValueError(f"{name}[{i}] is now {array.dtype} of shape {array.shape}: it "
                                      f"was changed in place after the optimizer was built")
                 memory.add(array, f"{name}[{i}]")
@@ -115,11 +136,12 @@ cdef class Engine:
             bind_slot(&self.owners[i], owner, True)
         for i in range(self.plan.n_tensors):
             bind_slot(&self.slots[2 * i], self.params[i], True)
+            t = &self.plan.tensors[i]
             for j, array in enumerate((self.params[i], None, *self.state[i])):
                 if j != GRADIENT:
-                    self.plan.tensors[i].data[j] = data_of(array)
-            self.plan.tensors[i].lead = ((LINE - <size_t>self.plan.tensors[i].data[0] % LINE) % LINE
-                                         // self.params[i].itemsize)
+                    t.data[j], t.item[j] = data_of(array), array.itemsize
+            t.item[GRADIENT] = t.item[0]
+            t.lead = (LINE - <size_t>t.data[0] % LINE) % LINE // t.item[0]
         return 0
 
     cdef int _bind_gradient(self, Py_ssize_t i, object grad) except -1:
@@ -189,9 +211,7 @@ cdef class Engine:
             self.plan.rows[i].rule = row[0]
             for j in range(1, len(row)):
                 self.plan.rows[i].c[j - 1] = row[j]
-            self._directed = (self._directed
-                              or loops().rules.update[self.plan.rows[i].rule].direct32
-                              != NULL)
+            self._directed = self._directed or has_direction(&self.plan, &self.plan.rows[i])
         self._rows = rows
         return 0
 
@@ -223,8 +243,8 @@ cdef class Engine:
         self._busy = True
         try:
             self._match(tuple(grads))
-            self._load(rows)
             self.plan.table = &loops().rules
+            self._load(rows)
             self.plan.flush = flushing()
             if self._active == 0 or not self._prepare():
                 return False
@@ -254,7 +274,7 @@ cdef class Engine:
                 return False
         for i in range(self.plan.n_tensors):
             t = &self.plan.tensors[i]
-            t.t[SCALE] = self.scale * (clipped(self.norm, self.clip_norm)
+            t.factors.scale = self.scale * (clipped(self.norm, self.clip_norm)
                                         * clipped(t.norm, self.clip_norm_per_tensor))
         self.plan.limited = isfinite(self.clip_value)
         self.plan.limit = self.clip_value

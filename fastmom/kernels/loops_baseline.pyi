@@ -1,2 +1,2 @@
-names: tuple[str, ...]
+rules: dict[str, tuple[str, ...]]
 table: object

@@ -3,40 +3,46 @@
 cdef enum:
     MAX_STATE = 4           # state buffers a rule may own
     MAX_ARRAYS = 7          # parameter, gradient, state, average
-    N_RULES = 12
     MAX_COEFFICIENTS = 12
 
-# A rule updates one chunk in place: a[0] parameters, a[1] gradients (never written), a[2:] state.
-# Coefficients c and what belongs to the tensor, t, arrive as doubles and are narrowed once per chunk.
-# A direction is the first half of a rule with a trust ratio: it writes to out what the update will
+cdef enum Form:             # dtypes of a parameter (with its gradient and average) and of its state
+    FLOAT32                 # float32, float32
+    FLOAT64                 # float64, float64
+    N_FORMS
+
+cdef struct Factors:        # of one tensor in one step
+    double scale            # of the gradient
+    double trust            # of the direction
+
+cdef struct TrustRatio:     # the first coefficients of every rule with a direction
+    double trust_coefficient
+    double trust_eps
+
+# Here the types end: a table holds one pointer per form to the same text compiled for other types.
+#
+# A loop updates one piece of a tensor in place: a[0] parameters, a[1] gradients (never written),
+# s state. Coefficients c and the tensor's factors f are doubles, narrowed once per call.
+# A direction is the first half of a rule with a trust ratio: it writes to out what the loop will
 # step along, so that its norm is known before; it may update state.
-ctypedef void (*update32)(float** a, Py_ssize_t n, const double* c,
-                         const double* t) noexcept nogil
-ctypedef void (*update64)(double** a, Py_ssize_t n, const double* c,
-                         const double* t) noexcept nogil
-ctypedef void (*direction32)(float** a, Py_ssize_t n, const double* c, const double* t,
-                            float* out) noexcept nogil
-ctypedef void (*direction64)(double** a, Py_ssize_t n, const double* c, const double* t,
-                            double* out) noexcept nogil
-ctypedef double (*reduce32)(const float* g, Py_ssize_t n) noexcept nogil
-ctypedef double (*reduce64)(const double* g, Py_ssize_t n) noexcept nogil
-
-cdef enum:                  # places in t
-    SCALE                   # of the gradient
-    TRUST                   # of the direction
-
-cdef enum:                  # the last coefficients of a rule with a direction
-    TRUST_COEFFICIENT = MAX_COEFFICIENTS - 2
-    TRUST_EPS = MAX_COEFFICIENTS - 1
+ctypedef void (*Loop)(char** a, char** s, Py_ssize_t n, const double* c,
+                      const Factors* f) noexcept nogil
+ctypedef void (*Direction)(char** a, char** s, Py_ssize_t n, const double* c, const Factors* f,
+                           char* out) noexcept nogil
+ctypedef void (*Load)(char* out, const char* g, Py_ssize_t n, double scale,
+                      double limit) noexcept nogil
+ctypedef double (*Sum)(const char* x, Py_ssize_t n) noexcept nogil
 
 cdef struct Rule:
-    update32 f32
-    update64 f64
-    direction32 direct32    # NULL: the rule has none
-    direction64 direct64
+    Loop loop[N_FORMS]
+    Direction direction[N_FORMS]    # NULL: the rule has none
+    int n_coefficients
 
-cdef struct Table:          # what one instruction-set build offers
-    Rule update[N_RULES]
-    Rule limit
-    reduce32 square_sum32
-    reduce64 square_sum64
+cdef struct Stages:         # around the rule, for one form
+    Load load               # scales and limits gradients
+    Loop average            # moves the running average: a[0] the average, a[1] the parameters
+    Sum square_sum
+
+cdef struct Table:          # of one instruction-set build
+    Rule* rules
+    int n_rules
+    Stages stages[N_FORMS]

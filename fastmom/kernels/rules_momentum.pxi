@@ -1,105 +1,151 @@
 # Rules that keep a velocity, or none.
 
-cdef void sgd(real** a, Py_ssize_t n, const double* c, const double* t) noexcept nogil:
+cdef struct SGD:
+    double lr, wd, keep
+
+
+cdef void sgd(real** a, stored** s, Py_ssize_t n, const SGD* c, const Factors* f) noexcept nogil:
     # p = keep p - lr (s g + wd p)
-    cdef real lr = <real>c[0], wd = <real>c[1], keep = <real>c[2], s = <real>t[SCALE]
+    cdef real lr = <real>c.lr, wd = <real>c.wd, keep = <real>c.keep, scale = <real>f.scale
     cdef real* p = a[0]
     cdef real* g = a[1]
     cdef Py_ssize_t i
     for i in range(n):
-        p[i] = keep * p[i] - lr * (s * g[i] + wd * p[i])
+        p[i] = keep * p[i] - lr * (scale * g[i] + wd * p[i])
+
+register("sgd", (<SGD*>NOTHING)[0], [<Loop>sgd[float, float], <Loop>sgd[double, double]])
 
 
-cdef void momentum(real** a, Py_ssize_t n, const double* c, const double* t) noexcept nogil:
+cdef struct Momentum:
+    double m, k, x, y, wd, keep
+
+
+cdef void momentum(real** a, stored** s, Py_ssize_t n, const Momentum* c,
+                   const Factors* f) noexcept nogil:
     # d = s g + wd p;  v = m v + k d;  p = keep p - (x v + y d)
     # Polyak 1964; Nesterov 1983; quasi-hyperbolic: Ma and Yarats 2019
-    cdef real m = <real>c[0], k = <real>c[1], x = <real>c[2], y = <real>c[3], wd = <real>c[4]
-    cdef real keep = <real>c[5], s = <real>t[SCALE], d, w, u
+    cdef real m = <real>c.m, k = <real>c.k, x = <real>c.x, y = <real>c.y, wd = <real>c.wd
+    cdef real keep = <real>c.keep, scale = <real>f.scale, d, w, u
     cdef real* p = a[0]
     cdef real* g = a[1]
-    cdef real* v = a[2]
+    cdef stored* v = s[0]
     cdef Py_ssize_t i
     for i in range(n):
         u = p[i]
-        d = s * g[i] + wd * u
+        d = scale * g[i] + wd * u
         w = m * v[i] + k * d
-        v[i] = w
+        v[i] = <stored>w
         p[i] = keep * u - (x * w + y * d)
 
+register("momentum", (<Momentum*>NOTHING)[0],
+         [<Loop>momentum[float, float], <Loop>momentum[double, double]])
 
-cdef void aggmo(real** a, Py_ssize_t n, const double* c, const double* t) noexcept nogil:
+
+cdef struct AggMo:
+    double step, wd, count
+    double m[4]
+
+
+cdef void aggmo(real** a, stored** s, Py_ssize_t n, const AggMo* c,
+                const Factors* f) noexcept nogil:
     # v_j = m_j v_j + (s g + wd p);  p -= lr / K sum v_j      (Lucas et al. 2019)
-    # All velocities first, since they share one p: the chunk stays in the cache meanwhile.
-    cdef real step = <real>c[0], wd = <real>c[1], s = <real>t[SCALE], m
-    cdef int count = <int>c[2], j
+    # All velocities first, since they share one p: the piece stays in the cache meanwhile.
+    cdef real step = <real>c.step, wd = <real>c.wd, scale = <real>f.scale
+    cdef real[4] m
+    cdef int count = <int>c.count, j
     cdef real* p = a[0]
     cdef real* g = a[1]
-    cdef real* v
+    cdef stored* v
     cdef Py_ssize_t i
+    for j in range(4):
+        m[j] = <real>c.m[j]
     for j in range(count):
-        m = <real>c[3 + j]
-        v = a[2 + j]
+        v = s[j]
         for i in range(n):
-            v[i] = m * v[i] + (s * g[i] + wd * p[i])
+            v[i] = <stored>(m[j] * v[i] + (scale * g[i] + wd * p[i]))
     for j in range(count):
-        v = a[2 + j]
+        v = s[j]
         for i in range(n):
             p[i] = p[i] - step * v[i]
 
+register("aggmo", (<AggMo*>NOTHING)[0], [<Loop>aggmo[float, float], <Loop>aggmo[double, double]])
 
-cdef void sign(real** a, Py_ssize_t n, const double* c, const double* t) noexcept nogil:
+
+cdef struct Sign:
+    double b1, k1, b2, k2, lr, keep
+
+
+cdef void sign(real** a, stored** s, Py_ssize_t n, const Sign* c, const Factors* f) noexcept nogil:
     # w = b1 v + k1 s g;  p = keep p - lr sign(w);  v = b2 v + k2 s g
     # Signum: Bernstein et al. 2018; Lion: Chen et al. 2023
-    cdef real b1 = <real>c[0], k1 = <real>c[1], b2 = <real>c[2], k2 = <real>c[3]
-    cdef real lr = <real>c[4], keep = <real>c[5], s = <real>t[SCALE], zero = <real>0, d, w
+    cdef real b1 = <real>c.b1, k1 = <real>c.k1, b2 = <real>c.b2, k2 = <real>c.k2
+    cdef real lr = <real>c.lr, keep = <real>c.keep, scale = <real>f.scale, zero = <real>0, d, w
     cdef real* p = a[0]
     cdef real* g = a[1]
-    cdef real* v = a[2]
+    cdef stored* v = s[0]
     cdef Py_ssize_t i
     for i in range(n):
-        d = s * g[i]
+        d = scale * g[i]
         w = b1 * v[i] + k1 * d
-        v[i] = b2 * v[i] + k2 * d
+        v[i] = <stored>(b2 * v[i] + k2 * d)
         w = lr if w > zero else (-lr if w < zero else lr * w)      # of 0 it is 0, of NaN NaN
         p[i] = keep * p[i] - w
 
+register("sign", (<Sign*>NOTHING)[0], [<Loop>sign[float, float], <Loop>sign[double, double]])
 
-cdef void lookahead(real** a, Py_ssize_t n, const double* c, const double* t) noexcept nogil:
+
+cdef struct MuonMomentum:
+    double m, k, x, y
+
+
+cdef void muon_momentum(real** a, stored** s, Py_ssize_t n, const MuonMomentum* c,
+                        const Factors* f) noexcept nogil:
     # d = s g;  v = m v + k d;  u = x v + y d: the matrix that Muon makes orthogonal
-    cdef real m = <real>c[0], k = <real>c[1], x = <real>c[2], y = <real>c[3], s = <real>t[SCALE]
+    cdef real m = <real>c.m, k = <real>c.k, x = <real>c.x, y = <real>c.y, scale = <real>f.scale
     cdef real d, w
     cdef real* g = a[1]
-    cdef real* v = a[2]
-    cdef real* u = a[3]
+    cdef stored* v = s[0]
+    cdef stored* u = s[1]
     cdef Py_ssize_t i
     for i in range(n):
-        d = s * g[i]
+        d = scale * g[i]
         w = m * v[i] + k * d
-        v[i] = w
-        u[i] = x * w + y * d
+        v[i] = <stored>w
+        u[i] = <stored>(x * w + y * d)
+
+register("muon_momentum", (<MuonMomentum*>NOTHING)[0],
+         [<Loop>muon_momentum[float, float], <Loop>muon_momentum[double, double]])
 
 
-cdef void lars_direction(real** a, Py_ssize_t n, const double* c, const double* t,
+cdef struct LARS:
+    double trust_coefficient, trust_eps, m, k, x, y, wd
+
+
+cdef void lars_direction(real** a, stored** s, Py_ssize_t n, const LARS* c, const Factors* f,
                          real* out) noexcept nogil:
-    cdef real wd = <real>c[4], s = <real>t[SCALE]
+    # r = s g + wd p
+    cdef real wd = <real>c.wd, scale = <real>f.scale
     cdef real* p = a[0]
     cdef real* g = a[1]
     cdef Py_ssize_t i
     for i in range(n):
-        out[i] = s * g[i] + wd * p[i]
+        out[i] = scale * g[i] + wd * p[i]
 
 
-cdef void lars(real** a, Py_ssize_t n, const double* c, const double* t) noexcept nogil:
+cdef void lars(real** a, stored** s, Py_ssize_t n, const LARS* c, const Factors* f) noexcept nogil:
     # d = trust (s g + wd p);  v = m v + k d;  p -= x v + y d      (You, Gitman and Ginsburg 2017)
-    cdef real m = <real>c[0], k = <real>c[1], x = <real>c[2], y = <real>c[3], wd = <real>c[4]
-    cdef real s = <real>t[SCALE], trust = <real>t[TRUST], d, w, u
+    cdef real m = <real>c.m, k = <real>c.k, x = <real>c.x, y = <real>c.y, wd = <real>c.wd
+    cdef real scale = <real>f.scale, trust = <real>f.trust, d, w, u
     cdef real* p = a[0]
     cdef real* g = a[1]
-    cdef real* v = a[2]
+    cdef stored* v = s[0]
     cdef Py_ssize_t i
     for i in range(n):
         u = p[i]
-        d = trust * (s * g[i] + wd * u)
+        d = trust * (scale * g[i] + wd * u)
         w = m * v[i] + k * d
-        v[i] = w
+        v[i] = <stored>w
         p[i] = u - (x * w + y * d)
+
+register("lars", (<LARS*>NOTHING)[0], [<Loop>lars[float, float], <Loop>lars[double, double]],
+         [<Direction>lars_direction[float, float], <Direction>lars_direction[double, double]])

@@ -1,12 +1,13 @@
 """The plan of one step, as plain C: all that the threads see."""
 
-from fastmom.kernels.rules cimport MAX_ARRAYS, MAX_COEFFICIENTS, Table
+from fastmom.kernels.rules cimport MAX_ARRAYS, MAX_COEFFICIENTS, Factors, Form, Table
 from fastmom.kernels.team cimport Pace
 
 cdef enum:
     CHUNK = 4096            # elements: one chunk's arrays fit in the first-level cache
     LINE = 64               # bytes of a cache line
     GRADIENT = 1            # place of the gradient among a tensor's arrays
+    STATE = 2               # and of the first state buffer
 
 cdef enum Stage:
     UPDATE
@@ -19,10 +20,11 @@ cdef struct Tensor:
     Py_ssize_t first        # of its chunks
     Py_ssize_t lead         # elements before its first whole cache line
     int row                 # which of the plan's rows applies
-    bint is64
-    double t[2]             # its scale and trust, for the rules
+    Form form               # of what dtypes its arrays are
+    Factors factors
     double norm             # of its gradient, where it was needed
-    char* data[MAX_ARRAYS]  # parameter, gradient (NULL: skip this tensor), state
+    char* data[MAX_ARRAYS]  # parameter, gradient (NULL: skip this tensor), state, average
+    Py_ssize_t item[MAX_ARRAYS]     # bytes of an element of each
 
 cdef struct Chunk:
     Py_ssize_t tensor
@@ -50,9 +52,10 @@ cdef struct Plan:
     bint limited            # gradients are clipped by value on their way into the rule
     double limit
     int average             # place of the parameters' running average in data, or 0
-    double smoothing[3]     # its coefficients, for the rule sgd
+    double smoothing[3]     # its coefficients
 
 cdef int sweep(Plan* plan, Stage stage, Py_ssize_t work, int parts) except -1
 cdef void cut(Plan* plan) noexcept
 cdef double tensor_sum(const Plan* plan, const Tensor* t, int which) noexcept
+cdef bint has_direction(const Plan* plan, const Row* row) noexcept
 cdef void set_trust(Plan* plan) noexcept

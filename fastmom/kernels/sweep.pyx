@@ -6,21 +6,19 @@ threads: the same bits for any team. A thread takes one contiguous run of chunks
 the elements, which the hardware's prefetchers follow.
 """
 
-cimport cython
 from libc.math cimport sqrt
 
-from fastmom.kernels.rules cimport (MAX_ARRAYS, SCALE, TRUST, TRUST_COEFFICIENT, TRUST_EPS, Rule)
+from fastmom.kernels.rules cimport (FLOAT32, MAX_ARRAYS, Direction, Factors, Loop, Stages,
+                                    TrustRatio)
 from fastmom.kernels.system cimport fm_float_mode, fm_flush_begin, fm_flush_end
 from fastmom.kernels.team cimport spread
 
 cdef enum:
     RUN = 64                # chunks taken in ascending order, also when the sweep goes backward
-    PIECE = 1024            # elements of gradients limited at a time
-    SGD = 0                 # place of the rule sgd, whose formula a running average has
+    PIECE = 1024            # elements of gradients loaded at a time
     SERIAL_BELOW = 32768    # elements: below this, waking a team costs more than it saves
 
-cdef double[2] ONES = [1, 1]
-
+cdef Factors ONES = Factors(1, 1)
 
 cdef void cut(Plan* plan) noexcept:
     """Lay out the chunks of tensors whose sizes are set."""
@@ -29,7 +27,7 @@ cdef void cut(Plan* plan) noexcept:
     for i in range(plan.n_tensors):
         t = &plan.tensors[i]
         t.first = k
-        t.t[SCALE] = t.t[TRUST] = 1
+        t.factors = ONES
         for offset in range(0, t.size, CHUNK):
             plan.chunks[k] = Chunk(i, offset, min(<Py_ssize_t>CHUNK, t.size - offset),
                                    start + offset)
@@ -72,12 +70,8 @@ cdef void share(const Plan* plan, Stage stage, int part, int parts) noexcept nog
         first = low + RUN * (runs - 1 - i if plan.backward else i)
         for k in range(first, min(first + RUN, high)):
             t = &plan.tensors[plan.chunks[k].tensor]
-            if t.data[GRADIENT] == NULL:
-                continue
-            if t.is64:
-                visit[double](plan, stage, t, k, scratch)
-            else:
-                visit[float](plan, stage, t, k, <float*>scratch)
+            if t.data[GRADIENT] != NULL:
+                visit(plan, stage, t, k, <char*>scratch)
     if plan.flush:
         fm_flush_end(mode)
 
@@ -95,90 +89,89 @@ cdef Py_ssize_t first_chunk(const Plan* plan, Py_ssize_t element) noexcept nogil
 
 
 cdef inline void visit(const Plan* plan, Stage stage, const Tensor* t, Py_ssize_t k,
-                       cython.floating* scratch) noexcept nogil:
+                       char* scratch) noexcept nogil:
+    cdef const Chunk* chunk = &plan.chunks[k]
     if stage == UPDATE:
-        update(plan, t, &plan.chunks[k], scratch)
+        update(plan, t, chunk, scratch)
     elif stage == GRADIENT_SUMS:
-        plan.partial[2 * k] = square_sum(
-            plan, <cython.floating*>t.data[GRADIENT] + plan.chunks[k].offset, plan.chunks[k].size)
+        plan.partial[2 * k] = plan.table.stages[<int>t.form].square_sum(
+            t.data[GRADIENT] + chunk.offset * t.item[GRADIENT], chunk.size)
     else:
-        direct(plan, t, &plan.chunks[k], scratch, plan.partial + 2 * k)
+        direct(plan, t, chunk, scratch, plan.partial + 2 * k)
 
 
 cdef inline void update(const Plan* plan, const Tensor* t, const Chunk* chunk,
-                        cython.floating* scratch) noexcept nogil:
-    cdef cython.floating* a[MAX_ARRAYS]
-    cdef cython.floating* h[2]
-    cdef double local[2]
-    cdef const double* coefficients = plan.rows[t.row].c
-    cdef const Rule* rule = &plan.table.update[plan.rows[t.row].rule]
+                        char* scratch) noexcept nogil:
+    """Take each piece of one chunk through the stages: load, rule, average."""
+    cdef char* a[MAX_ARRAYS]
+    cdef const Row* row = &plan.rows[t.row]
+    cdef Loop rule = plan.table.rules[row.rule].loop[<int>t.form]
+    cdef Factors factors = remaining(plan, t)
     # All but the first chunk start on a cache line. Unlike sums, updates may be cut anywhere.
     cdef Py_ssize_t start = chunk.offset + t.lead if chunk.offset else 0
     cdef Py_ssize_t stop = min(chunk.offset + CHUNK + t.lead, t.size)
-    # Limited gradients go through a buffer in the first-level cache, in pieces small enough that
-    # all of the chunk's streams keep flowing.
+    # Loaded gradients lie in a buffer in the first-level cache, in pieces small enough that all of
+    # the chunk's streams keep flowing.
     cdef Py_ssize_t size = PIECE if plan.limited else CHUNK + LINE
-    cdef int j
-    local[SCALE], local[TRUST] = 1 if plan.limited else t.t[SCALE], t.t[TRUST]
     while start < stop:
         size = min(size, stop - start)
-        for j in range(plan.n_arrays):
-            a[j] = <cython.floating*>t.data[j] + start
-        if plan.limited:
-            h[0], h[1] = scratch, a[GRADIENT]
-            a[GRADIENT] = scratch
-            if cython.floating is float:
-                plan.table.limit.f32(h, size, &plan.limit, t.t)
-            else:
-                plan.table.limit.f64(h, size, &plan.limit, t.t)
-        if cython.floating is float:
-            rule.f32(a, size, coefficients, local)
-        else:
-            rule.f64(a, size, coefficients, local)
-        if plan.average:        # e = k e + (1 - k) p, while p is in the cache
-            h[0], h[1] = a[plan.average], a[0]
-            if cython.floating is float:
-                plan.table.update[SGD].f32(h, size, plan.smoothing, ONES)
-            else:
-                plan.table.update[SGD].f64(h, size, plan.smoothing, ONES)
+        point(plan, t, a, start)
+        load(plan, t, a, size, scratch)
+        rule(a, a + STATE, size, row.c, &factors)
+        average(plan, t, a, size)
         start += size
 
 
-cdef inline void direct(const Plan* plan, const Tensor* t, const Chunk* chunk,
-                        cython.floating* scratch, double* sums) noexcept nogil:
+cdef inline void direct(const Plan* plan, const Tensor* t, const Chunk* chunk, char* scratch,
+                        double* sums) noexcept nogil:
     """Square sums over one chunk of a rule's parameters and of its direction."""
-    cdef cython.floating* a[MAX_ARRAYS]
-    cdef cython.floating* h[2]
-    cdef double local[2]
+    cdef char* a[MAX_ARRAYS]
     cdef const Row* row = &plan.rows[t.row]
-    cdef const Rule* rule = &plan.table.update[row.rule]
-    cdef int j
-    if rule.direct32 == NULL:
+    cdef Direction direction = plan.table.rules[row.rule].direction[<int>t.form]
+    cdef const Stages* stages = &plan.table.stages[<int>t.form]
+    cdef Factors factors = remaining(plan, t)
+    if direction == NULL:
         return
+    point(plan, t, a, chunk.offset)
+    load(plan, t, a, chunk.size, scratch)
+    direction(a, a + STATE, chunk.size, row.c, &factors, scratch)   # reads each element first
+    sums[0] = stages.square_sum(a[0], chunk.size)
+    sums[1] = stages.square_sum(scratch, chunk.size)
+
+
+# The stages of a piece. Each leaves pointers to what the next one shall work on in a.
+
+cdef inline void point(const Plan* plan, const Tensor* t, char** a,
+                       Py_ssize_t start) noexcept nogil:
+    cdef int j
     for j in range(plan.n_arrays):
-        a[j] = <cython.floating*>t.data[j] + chunk.offset
-    local[SCALE], local[TRUST] = 1 if plan.limited else t.t[SCALE], 1
-    if plan.limited:        # each element is read before its direction takes its place
-        h[0], h[1] = scratch, a[GRADIENT]
+        a[j] = t.data[j] + start * t.item[j]
+
+
+cdef inline Factors remaining(const Plan* plan, const Tensor* t) noexcept nogil:
+    """The factors that are left for the rule to apply."""
+    cdef Factors factors = t.factors
+    if plan.limited:
+        factors.scale = 1
+    return factors
+
+
+cdef inline void load(const Plan* plan, const Tensor* t, char** a, Py_ssize_t size,
+                      char* scratch) noexcept nogil:
+    """Limit gradients by value on their way into the rule."""
+    if plan.limited:
+        plan.table.stages[<int>t.form].load(scratch, a[GRADIENT], size, t.factors.scale,
+                                            plan.limit)
         a[GRADIENT] = scratch
-        if cython.floating is float:
-            plan.table.limit.f32(h, chunk.size, &plan.limit, t.t)
-        else:
-            plan.table.limit.f64(h, chunk.size, &plan.limit, t.t)
-    if cython.floating is float:
-        rule.direct32(a, chunk.size, row.c, local, scratch)
-    else:
-        rule.direct64(a, chunk.size, row.c, local, scratch)
-    sums[0] = square_sum(plan, a[0], chunk.size)
-    sums[1] = square_sum(plan, scratch, chunk.size)
 
 
-cdef inline double square_sum(const Plan* plan, const cython.floating* x,
-                              Py_ssize_t n) noexcept nogil:
-    if cython.floating is float:
-        return plan.table.square_sum32(x, n)
-    else:
-        return plan.table.square_sum64(x, n)
+cdef inline void average(const Plan* plan, const Tensor* t, char** a,
+                         Py_ssize_t size) noexcept nogil:
+    """Move the running average, while the parameters are in the cache."""
+    cdef char* h[2]
+    if plan.average:
+        h[0], h[1] = a[plan.average], a[0]
+        plan.table.stages[<int>t.form].average(h, NULL, size, plan.smoothing, &ONES)
 
 
 # Between sweeps ----------------------------------------------------------------------------------
@@ -192,16 +185,20 @@ cdef double tensor_sum(const Plan* plan, const Tensor* t, int which) noexcept:
     return total
 
 
+cdef bint has_direction(const Plan* plan, const Row* row) noexcept:
+    return plan.table.rules[row.rule].direction[<int>FLOAT32] != NULL
+
+
 cdef void set_trust(Plan* plan) noexcept:
-    """Each tensor's trust ratio: coefficient |p| / (|direction| + eps), 1 where one is zero."""
-    cdef const Row* row
+    """Set each tensor's trust ratio: coefficient |p| / (|direction| + eps), 1 where one is zero."""
+    cdef const TrustRatio* c
     cdef Tensor* t
     cdef double p, r
     cdef Py_ssize_t i
     for i in range(plan.n_tensors):
         t = &plan.tensors[i]
-        row = &plan.rows[t.row]
-        if t.data[GRADIENT] != NULL and plan.table.update[row.rule].direct32 != NULL:
+        if t.data[GRADIENT] != NULL and has_direction(plan, &plan.rows[t.row]):
+            c = <const TrustRatio*>plan.rows[t.row].c
             p, r = sqrt(tensor_sum(plan, t, 0)), sqrt(tensor_sum(plan, t, 1))
-            t.t[TRUST] = (1 if p == 0 or r == 0
-                          else row.c[TRUST_COEFFICIENT] * p / (r + row.c[TRUST_EPS]))
+            t.factors.trust = (1 if p == 0 or r == 0
+                               else c.trust_coefficient * p / (r + c.trust_eps))

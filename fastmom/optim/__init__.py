@@ -1,5 +1,7 @@
 """Optimizers: `base` validates, binds and steps; one short file per family holds the rules."""
 
+from collections.abc import Iterator
+
 from fastmom.optim.adam import Adam, AdamW, NAdam
 from fastmom.optim.base import Optimizer
 from fastmom.optim.muon import Muon
@@ -8,8 +10,16 @@ from fastmom.optim.sgd import QHM, SGD, AggMo
 from fastmom.optim.sign import Lion, Signum
 from fastmom.optim.trust import LAMB, LARS
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {cls.__name__.lower(): cls for cls in (
-    SGD, QHM, AggMo, Signum, Lion, RMSprop, Adagrad, Adam, AdamW, NAdam, LARS, LAMB, Muon)}
+
+def subclasses(cls: type[Optimizer]) -> Iterator[type[Optimizer]]:
+    """Yield the classes below this one, in the order of their definition."""
+    for own in cls.__subclasses__():
+        yield own
+        yield from subclasses(own)
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = dict(sorted(
+    (cls.__name__.lower(), cls) for cls in subclasses(Optimizer)))
 
 __all__ = ["LAMB", "LARS", "OPTIMIZERS", "QHM", "SGD", "Adagrad", "Adam", "AdamW", "AggMo", "Lion",
            "Muon", "NAdam", "Optimizer", "RMSprop", "Signum"]

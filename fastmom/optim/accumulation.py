@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fastmom.checks import integer
-from fastmom.kernels import RULES, Engine
+from fastmom.kernels import Engine
 from fastmom.optim.base import Optimizer
 from fastmom.optim.buffers import zeros_beside
+from fastmom.optim.sgd import sgd
 
 if TYPE_CHECKING:
     from fastmom.types import Array
@@ -80,7 +81,7 @@ class GradientAccumulation:
             By the optimizer's policy. Then what was added is dropped.
         """
         # s = s - (-1 / steps) g, which the rule of plain descent is
-        self._adder.run(grads, [(RULES["sgd"], -1 / self.steps, 0.0, 1.0)])
+        self._adder.run(grads, [sgd(lr=-1 / self.steps, wd=0.0, keep=1.0)])
         self._given = [had or g is not None for had, g in zip(self._given, grads, strict=True)]
         self.pending += 1
         if self.pending < self.steps:

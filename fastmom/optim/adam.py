@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fastmom.kernels import RULES
+from fastmom.kernels import coefficients
 from fastmom.optim.base import Optimizer, weight_decay
 from fastmom.optim.hyper import Flag, Number
 
@@ -15,6 +15,19 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from fastmom.types import Common, Params, Row
+
+
+@coefficients("adam")
+def adam(*, b1: float, k1: float, b2: float, k2: float, x: float, y: float, r: float, eps: float,
+         wd: float, keep: float) -> None:
+    """``d = g + wd p;  m = b1 m + k1 d;  v = b2 v + k2 d^2;
+    p = keep p - (x m + y d) / (r sqrt(v) + eps)``"""
+
+
+@coefficients("amsgrad")
+def amsgrad(*, b1: float, k1: float, b2: float, k2: float, x: float, y: float, r: float,
+            eps: float, wd: float, keep: float) -> None:
+    """As `adam`, with the largest v so far in the last line."""
 
 
 class Adam(Optimizer):
@@ -80,7 +93,7 @@ class Adam(Optimizer):
             "decoupled_weight_decay": decoupled_weight_decay, "amsgrad": amsgrad}, common)
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
-        rule = RULES["amsgrad" if group["amsgrad"] else "adam"]
+        rule = amsgrad if group["amsgrad"] else adam
         return adam_row(rule, group, age + 1, group["lr"] / (1 - group["beta1"] ** (age + 1)), 0.0)
 
 
@@ -181,14 +194,16 @@ class NAdam(Optimizer):
         now, then = nadam_product(beta1, decay, t), nadam_product(beta1, decay, t + 1)
         x = group["lr"] * nadam_momentum(beta1, decay, t + 1) / (1 - then)
         y = group["lr"] * (1 - nadam_momentum(beta1, decay, t)) / (1 - now)
-        return adam_row(RULES["adam"], group, t, x, y)
+        return adam_row(adam, group, t, x, y)
 
 
-def adam_row(rule: int, group: Mapping[str, Any], t: int, x: float, y: float) -> Row:
-    """The coefficients of a step along ``x m + y d``."""
+def adam_row(rule: Callable[..., Row], group: Mapping[str, Any], t: int, x: float,
+             y: float) -> Row:
+    """Return the row of a step along ``x m + y d``."""
     b1, b2 = group["beta1"], group["beta2"]
     wd, keep = weight_decay(group, group["lr"])
-    return (rule, b1, 1 - b1, b2, 1 - b2, x, y, 1 / math.sqrt(1 - b2 ** t), group["eps"], wd, keep)
+    return rule(b1=b1, k1=1 - b1, b2=b2, k2=1 - b2, x=x, y=y, r=1 / math.sqrt(1 - b2 ** t),
+                eps=group["eps"], wd=wd, keep=keep)
 
 
 def nadam_momentum(beta1: float, decay: float, t: int) -> float:

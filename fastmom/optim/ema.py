@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastmom.kernels import RULES, Engine
+from fastmom.kernels import Engine
 from fastmom.kernels.arrays import check_array
 from fastmom.optim.base import Optimizer
 from fastmom.optim.hyper import Number
+from fastmom.optim.sgd import sgd
 
 if TYPE_CHECKING:
     from fastmom.types import Array
@@ -101,7 +102,7 @@ class EMA:
         """
         if self._fused:
             raise RuntimeError("the optimizer averages at each step already")
-        self._engine.run(self.params, [(RULES["sgd"], self._decay - 1, 0.0, self._decay)])
+        self._engine.run(self.params, [sgd(lr=self._decay - 1, wd=0.0, keep=self._decay)])
 
     def __repr__(self) -> str:
         n, size = len(self.averages), sum(array.size for array in self.averages)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fastmom.kernels import RULES, Engine
-from fastmom.optim.adam import adam_row
+from fastmom.kernels import Engine, coefficients
+from fastmom.optim.adam import adam, adam_row
 from fastmom.optim.base import Optimizer
 from fastmom.optim.hyper import Choice, Flag, Momentum, Number
 
@@ -26,6 +26,11 @@ STRETCH, SHIFT, REST = c ** 0.25, b / (2 * c ** 0.5), a - b * b / (4 * c)
 RUNS = {True: (3, 2), False: (1, 1, 1, 1, 1)}   # steps between two looks at x: see `orthogonal`
 LONG = 1.5          # sides in this proportion make the longer runs cheaper
 BLOCK = 256         # rows of a symmetric product that are taken at once
+
+
+@coefficients("muon_momentum")
+def muon_momentum(*, m: float, k: float, x: float, y: float) -> None:
+    """``v = m v + k g;  u = x v + y g``"""
 
 
 class Muon(Optimizer):
@@ -146,12 +151,12 @@ class Muon(Optimizer):
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         lr, t = group["adamw_lr"], age + 1
         decayed = {**group, "lr": lr, "decoupled_weight_decay": True}
-        return adam_row(RULES["adam"], decayed, t, lr / (1 - group["beta1"] ** t), 0.0)
+        return adam_row(adam, decayed, t, lr / (1 - group["beta1"] ** t), 0.0)
 
     def _matrix_row(self, group: Mapping[str, Any], age: int) -> Row:
         m = group["momentum"]
         x, y = (m, 1 - m) if group["nesterov"] else (1.0, 0.0)
-        return RULES["lookahead"], m, 1 - m, x, y
+        return muon_momentum(m=m, k=1 - m, x=x, y=y)
 
 
 def scale(shape: tuple[int, ...], scaling: str) -> float:

@@ -70,7 +70,7 @@ def rmsprop(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: 
     variance = q
     if h["centered"]:
         s["mean"][...] = b * s["mean"] + (1 - b) * d
-        variance = q - s["mean"] ** 2
+        variance = np.maximum(q - s["mean"] ** 2, 0)
     step = d / (np.sqrt(variance) + h["eps"])
     if h["momentum"] or h["centered"]:
         s["velocity"][...] = h["momentum"] * s["velocity"] + step

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fastmom.kernels import RULES
+from fastmom.kernels import coefficients
 from fastmom.optim.base import Optimizer
 from fastmom.optim.hyper import Flag, Momentum, Number
 
@@ -15,11 +15,27 @@ if TYPE_CHECKING:
     from fastmom.types import Common, Params, Row
 
 
+@coefficients("rmsprop")
+def rmsprop(*, lr: float, b: float, k: float, eps: float, wd: float) -> None:
+    """``d = g + wd p;  q = b q + k d^2;  p -= lr d / (sqrt(q) + eps)``"""
+
+
+@coefficients("rmsprop_momentum")
+def rmsprop_momentum(*, lr: float, b: float, k: float, eps: float, wd: float, m: float) -> None:
+    """As `rmsprop`, with ``v = m v + d / (sqrt(q) + eps);  p -= lr v``."""
+
+
+@coefficients("rmsprop_centered")
+def rmsprop_centered(*, lr: float, b: float, k: float, eps: float, wd: float, m: float) -> None:
+    """As `rmsprop_momentum`, with ``h = b h + k d`` and ``max(q - h^2, 0)`` for q."""
+
+
 class RMSprop(Optimizer):
     r"""Gradient over its root mean square, with momentum if wanted.
 
     With ``d = g + weight_decay * p``: ``q = beta2 q + (1 - beta2) d^2``, and centered also
-    ``h = beta2 h + (1 - beta2) d``; ``v = m v + d / (sqrt(q - h^2) + eps)``, ``p -= lr v``.
+    ``h = beta2 h + (1 - beta2) d``; ``v = m v + d / (sqrt(q) + eps)``, ``p -= lr v``, centered with
+    ``max(q - h^2, 0)`` in place of q: of steady gradients rounding may leave less than 0.
     Equals PyTorch's; Keras and TensorFlow put `eps` inside the root.
 
     Parameters
@@ -76,9 +92,12 @@ class RMSprop(Optimizer):
         return True
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
-        m, b = group["momentum"], group["beta2"]
-        rule = "rmsprop_centered" if group["centered"] else "rmsprop_momentum" if m else "rmsprop"
-        return RULES[rule], group["lr"], b, 1 - b, group["eps"], group["weight_decay"], m
+        lr, b, eps, wd = group["lr"], group["beta2"], group["eps"], group["weight_decay"]
+        m = group["momentum"]
+        if not (m or group["centered"]):
+            return rmsprop(lr=lr, b=b, k=1 - b, eps=eps, wd=wd)
+        rule = rmsprop_centered if group["centered"] else rmsprop_momentum
+        return rule(lr=lr, b=b, k=1 - b, eps=eps, wd=wd, m=m)
 
 
 class Adagrad(Optimizer):
@@ -146,4 +165,4 @@ class Adagrad(Optimizer):
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         lr = group["lr"] / (1 + group["decay"] * age)
-        return RULES["rmsprop"], lr, 1.0, 1.0, group["eps"], group["weight_decay"]
+        return rmsprop(lr=lr, b=1.0, k=1.0, eps=group["eps"], wd=group["weight_decay"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fastmom.kernels import RULES
+from fastmom.kernels import coefficients
 from fastmom.optim.base import Optimizer, weight_decay
 from fastmom.optim.hyper import Choice, Flag, Momentum, Number, Numbers
 
@@ -13,6 +13,22 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from fastmom.types import Common, Params, Row
+
+
+@coefficients("sgd")
+def sgd(*, lr: float, wd: float, keep: float) -> None:
+    """``p = keep p - lr (g + wd p)``"""
+
+
+@coefficients("momentum")
+def momentum(*, m: float, k: float, x: float, y: float, wd: float, keep: float) -> None:
+    """``d = g + wd p;  v = m v + k d;  p = keep p - (x v + y d)``"""
+
+
+@coefficients("aggmo")
+def aggmo(*, step: float, wd: float, count: float, m0: float, m1: float = 0.0, m2: float = 0.0,
+          m3: float = 0.0) -> None:
+    """``v_j = m_j v_j + (g + wd p);  p -= step sum(v_j)`` for the first `count` momenta."""
 
 
 class SGD(Optimizer):
@@ -112,8 +128,7 @@ class SGD(Optimizer):
         m = group["momentum"]
         wd, keep = weight_decay(group, lr)
         if m == 0:
-            return RULES["sgd"], lr, wd, keep
-        # v = m v + k d;  p -= x v + y d, with (k, x, y) by convention and Nesterov
+            return sgd(lr=lr, wd=wd, keep=keep)
         k, x, y = {
             ("torch", False): (1 - group["dampening"] if age else 1.0, lr, 0.0),
             ("torch", True): (1.0, lr * m, lr),
@@ -122,7 +137,7 @@ class SGD(Optimizer):
             ("ema", False): (1 - m, lr, 0.0),
             ("ema", True): (1 - m, lr * m, lr * (1 - m)),
         }[group["convention"], group["nesterov"]]
-        return RULES["momentum"], m, k, x, y, wd, keep
+        return momentum(m=m, k=k, x=x, y=y, wd=wd, keep=keep)
 
 
 class QHM(Optimizer):
@@ -176,7 +191,8 @@ class QHM(Optimizer):
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         lr, m, nu = group["lr"], group["momentum"], group["nu"]
-        return RULES["momentum"], m, 1 - m, lr * nu, lr * (1 - nu), group["weight_decay"], 1.0
+        return momentum(m=m, k=1 - m, x=lr * nu, y=lr * (1 - nu), wd=group["weight_decay"],
+                        keep=1.0)
 
 
 class AggMo(Optimizer):
@@ -232,5 +248,5 @@ class AggMo(Optimizer):
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         momenta = group["momenta"]
-        return (RULES["aggmo"], group["lr"] / len(momenta), group["weight_decay"], len(momenta),
-                *momenta)
+        return aggmo(step=group["lr"] / len(momenta), wd=group["weight_decay"], count=len(momenta),
+                     **{f"m{j}": m for j, m in enumerate(momenta)})

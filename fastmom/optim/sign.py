@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fastmom.kernels import RULES
+from fastmom.kernels import coefficients
 from fastmom.optim.base import Optimizer
 from fastmom.optim.hyper import Momentum, Number
 
@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from fastmom.types import Common, Params, Row
+
+
+@coefficients("sign")
+def sign(*, b1: float, k1: float, b2: float, k2: float, lr: float, keep: float) -> None:
+    """``p = keep p - lr sign(b1 v + k1 g);  v = b2 v + k2 g``"""
 
 
 class Signum(Optimizer):
@@ -64,7 +69,7 @@ class Signum(Optimizer):
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         lr, m = group["lr"], group["momentum"]
-        return RULES["sign"], m, 1 - m, m, 1 - m, lr, 1 - lr * group["weight_decay"]
+        return sign(b1=m, k1=1 - m, b2=m, k2=1 - m, lr=lr, keep=1 - lr * group["weight_decay"])
 
 
 class Lion(Optimizer):
@@ -118,4 +123,5 @@ class Lion(Optimizer):
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         lr, b1, b2 = group["lr"], group["beta1"], group["beta2"]
-        return RULES["sign"], b1, 1 - b1, b2, 1 - b2, lr, 1 - lr * group["weight_decay"]
+        return sign(b1=b1, k1=1 - b1, b2=b2, k2=1 - b2, lr=lr,
+                    keep=1 - lr * group["weight_decay"])

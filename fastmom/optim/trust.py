@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fastmom.kernels import RULES
+from fastmom.kernels import coefficients
 from fastmom.optim.base import Optimizer
 from fastmom.optim.hyper import Flag, Momentum, Number
 
@@ -14,6 +14,19 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from fastmom.types import Common, Params, Row
+
+
+@coefficients("lars")
+def lars(*, trust_coefficient: float, trust_eps: float, m: float, k: float, x: float, y: float,
+         wd: float) -> None:
+    """``d = trust (g + wd p);  v = m v + k d;  p -= x v + y d``"""
+
+
+@coefficients("lamb")
+def lamb(*, trust_coefficient: float, trust_eps: float, b1: float, k1: float, b2: float, k2: float,
+         x: float, r: float, eps: float, wd: float, lr: float) -> None:
+    """``m = b1 m + k1 g;  v = b2 v + k2 g^2;
+    p -= lr trust (x m / (r sqrt(v) + eps) + wd p)``"""
 
 
 class LARS(Optimizer):
@@ -78,8 +91,8 @@ class LARS(Optimizer):
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         lr, m = group["lr"], group["momentum"]
         x, y = (m, lr) if group["nesterov"] else (1.0, 0.0)
-        return trust_row("lars", group["trust_coefficient"], group["eps"],
-                         m, lr, x, y, group["weight_decay"])
+        return lars(trust_coefficient=group["trust_coefficient"], trust_eps=group["eps"],
+                    m=m, k=lr, x=x, y=y, wd=group["weight_decay"])
 
 
 class LAMB(Optimizer):
@@ -135,12 +148,6 @@ class LAMB(Optimizer):
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         b1, b2, t = group["beta1"], group["beta2"], age + 1
-        return trust_row("lamb", 1.0, 0.0, b1, 1 - b1, b2, 1 - b2, 1 / (1 - b1 ** t),
-                         1 / math.sqrt(1 - b2 ** t), group["eps"], group["weight_decay"],
-                         group["lr"])
-
-
-def trust_row(rule: str, coefficient: float, eps: float, *coefficients: float) -> Row:
-    """A row with the trust ratio's two numbers in their place, the last of twelve."""
-    padding = (0.0,) * (10 - len(coefficients))
-    return RULES[rule], *coefficients, *padding, coefficient, eps
+        return lamb(trust_coefficient=1.0, trust_eps=0.0, b1=b1, k1=1 - b1, b2=b2, k2=1 - b2,
+                    x=1 / (1 - b1 ** t), r=1 / math.sqrt(1 - b2 ** t), eps=group["eps"],
+                    wd=group["weight_decay"], lr=group["lr"])
