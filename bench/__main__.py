@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from importlib import import_module
 
 # Command, and the module that runs it
-COMMANDS = {"pairs": "pairs"}
+COMMANDS = {
+    "peers": "measure", "report": "report", "readme": "readme", "agree": "agree", "costs": "costs",
+    "pairs": "pairs", "compare": "compare", "threshold": "memory"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

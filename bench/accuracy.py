@@ -1,94 +1,82 @@
-"""Test accuracy on MNIST with and without momentum: ``python -m bench.accuracy``.
+"""Test accuracy on MNIST with and without momentum.
 
-Runs ``fastmom train --data mnist`` for seeds 0 to 4, and Keras on the same network where it is
-installed (``--python keras=/path/to/python``), and prints the table of the README.
+Runs ``fastmom train --data mnist`` for five seeds, and Keras on the same network where it is
+installed.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import tempfile
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from bench import epoch
-from bench.timing import Worker
+from bench.epoch import setting_of, write_data
+from bench.peers import ONE_TENSORFLOW, start
+from bench.results import Results, table
 from fastmom.cli import main as fastmom
 
 SEEDS = range(5)
 MOMENTA = 0.0, 0.9
 EPOCHS = 5
+Epochs = list[dict[str, Any]]       # of one run
 
 
-Epochs = list[dict[str, Any]]
+def measure(args: Namespace) -> Results:
+    """Return every epoch of every seed for each momentum and system."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        write_data(Path(folder))
+        for momentum in MOMENTA:
+            rows.append({"system": "fastmom", "momentum": momentum,
+                         "runs": [ours(momentum, seed) for seed in SEEDS]})
+            runs = [in_keras(momentum, seed, Path(folder), args) for seed in SEEDS]
+            if all(runs):
+                rows.append({"system": "Keras", "momentum": momentum, "runs": runs})
+    print(table_of(rows))
+    return {"rows": rows}
 
 
 def ours(momentum: float, seed: int) -> Epochs:
-    """The figures of one run."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "run.json")
         if fastmom(["train", "--data", "mnist", "--momentum", str(momentum), "--seed", str(seed),
                     "--json", str(file)]):
             raise SystemExit(2)
-        result: Epochs = json.loads(file.read_text())["epochs"]
-        return result
+        epochs: Epochs = json.loads(file.read_text())["epochs"]
+        return epochs
 
 
-def in_keras(momentum: float, seed: int, folder: Path, args: argparse.Namespace) -> Epochs:
-    """The same in Keras on TensorFlow; nothing where it is missing."""
-    setting = epoch.setting_of("article", folder)._replace(momentum=momentum, seed=seed)
-    worker = Worker(epoch.command("keras-tensorflow", json.dumps(setting._asdict()), args),
-                    epoch.ROOT, epoch.TENSORFLOW | epoch.ONE_TF_THREAD)
+def in_keras(momentum: float, seed: int, folder: Path, args: Namespace) -> Epochs:
+    """Train the same in Keras on TensorFlow; return nothing where it is missing."""
+    setting = setting_of("article", folder)._replace(momentum=momentum, seed=seed)
+    worker = start("keras-tensorflow", args, ONE_TENSORFLOW, json.dumps(setting._asdict()))
     if worker.missing:
         print(f"no Keras: {worker.missing}")
         return []
     variant, = worker.variants
-    run: Epochs = [worker.ask("epoch", variant) for _ in range(EPOCHS)]
-    run[-1]["test_accuracy"] = worker.ask("accuracy", variant)["accuracy"]
+    epochs: Epochs = [worker.ask("epoch", variant) for _ in range(EPOCHS)]
+    epochs[-1]["test_accuracy"] = worker.ask("accuracy", variant)["accuracy"]
     worker.close()
-    print(f"Keras, momentum {momentum}, seed {seed}: {run[-1]['test_accuracy']:.2%}", flush=True)
-    return run
+    print(f"Keras, momentum {momentum}, seed {seed}: {epochs[-1]['test_accuracy']:.2%}", flush=True)
+    return epochs
 
 
-def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """For each momentum and system, every epoch of every seed."""
-    with tempfile.TemporaryDirectory() as name:
-        epoch.write_data(Path(name))
-        rows = []
-        for momentum in MOMENTA:
-            rows.append({"system": "fastmom", "momentum": momentum,
-                         "runs": [ours(momentum, seed) for seed in SEEDS]})
-            runs = [in_keras(momentum, seed, Path(name), args) for seed in SEEDS]
-            if all(runs):
-                rows.append({"system": "Keras", "momentum": momentum, "runs": runs})
-        return rows
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    lines = ["| momentum | | seed 0 | mean of seeds 0 to 4 | range | loss of epoch 1 | an epoch |",
-             "|---|---|---|---|---|---|---|"]
+def table_of(rows: list[dict[str, Any]]) -> str:
+    lines = []
     for row in rows:
         runs = row["runs"]
         final = [run[-1]["test_accuracy"] for run in runs]
         first = statistics.mean(run[0]["loss"] for run in runs)
-        seconds = statistics.median(e["seconds"] for run in runs for e in run)
-        lines.append(f"| {row['momentum']} | {row['system']} | {final[0]:.2%} | "
-                     f"{statistics.mean(final):.2%} | {min(final):.2%} to {max(final):.2%} | "
-                     f"{first:.3f} | {seconds:.2f} s |")
-    return "\n".join(lines)
+        seconds = statistics.median(epoch["seconds"] for run in runs for epoch in run)
+        lines.append([str(row["momentum"]), row["system"], f"{final[0]:.2%}",
+                      f"{statistics.mean(final):.2%}", f"{min(final):.2%} to {max(final):.2%}",
+                      f"{first:.3f}", f"{seconds:.2f} s"])
+    return table(["momentum", "", "seed 0", f"mean of seeds 0 to {len(SEEDS) - 1}", "range",
+                  "loss of epoch 1", "an epoch"], lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--python", type=epoch.pair, action="append", default=[],
-                        metavar="keras=PATH", help="its interpreter (default: this one)")
-    args = parser.parse_args()
-    args.python = dict(args.python)
-    print(table(measure(args)))
-
-
-if __name__ == "__main__":
-    main()
+def chapter(part: Results) -> str:
+    return table_of(part["rows"])

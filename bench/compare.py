@@ -1,4 +1,4 @@
-"""Two runs of the benchmarks compared: ``python -m bench.compare OLD.json NEW.json``.
+"""Compare two runs of ``pytest bench``: is anything slower?
 
 Takes what ``pytest bench --benchmark-json=FILE`` or ``--benchmark-autosave`` stored. Rows that do
 not use fastmom, the controls, do not change with it: how their times differ is the machine's doing.
@@ -28,6 +28,7 @@ import argparse
 import json
 import math
 import statistics
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -169,14 +170,15 @@ def percent(logarithm: float) -> str:
     return f"{math.expm1(logarithm):.0%}" if logarithm < 3 else "any"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", type=Path, nargs="+", metavar="OLD.json NEW.json")
     parser.add_argument("--all", action="store_true", help="show all rows, not what changed alone")
-    args = parser.parse_args(arguments)
+
+
+def run(args: argparse.Namespace) -> int:
     if len(args.runs) % 2:
-        parser.error("as many new runs as old ones are needed, in turns: OLD NEW OLD NEW")
+        print("as many new runs as old ones are needed, in turns: OLD NEW OLD NEW", file=sys.stderr)
+        return 2
     try:
         (old, before), (new, after) = read(args.runs[::2]), read(args.runs[1::2])
         verdicts = compare(old, new)
@@ -196,7 +198,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("too noisy to say that nothing is slower: take three runs of each, in turns")
         return 2
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

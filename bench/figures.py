@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.acceptance import fastest
-from bench.results import Results, duration, figure
-from bench.tables import plural
+from bench.epoch import fastest, sizes
+from bench.peers import PEERS, peer_of
+from bench.results import Results, duration, number, plural
 from fastmom.plot.style import COLOURS, NORMAL, SMALL, decorate, new_figure, save_figure
 
 if TYPE_CHECKING:
@@ -20,13 +20,15 @@ GREY = "#777777"
 WIDTH = 6.6         # inches: letters are as large as the text around them at 800 pixels
 PALETTE = 64        # colours of the files
 OURS_NAME = "fastmom"
-# Who has which colour and line; the same colour is one system in two forms
-LINES = {
-    "NumPy naive": (BLUE, ":"), "NumPy out=": (BLUE, "-"),
-    "torch foreach": (GREEN, ":"), "torch fused": (GREEN, "-"), "jax optax": (PINK, "-"),
-    "numba prange": (BLACK, ":"), "numba serial": (BLACK, "-"),
-    "fastmom, 1 thread": (OURS, "--"), "fastmom": (OURS, "-"),
-}
+MARKS = [(BLUE, "o"), (GREEN, "s"), (PINK, "D"), (ORANGE, "^"), (SKY, "v"), (BLACK, "P")]
+STYLES = ["-", ":", "-.", "--"]     # of the candidates of one peer
+
+
+def line_of(candidate: str, of_peer: int) -> tuple[str, str]:
+    """Return colour and style: a peer has one colour, its candidates differ in style."""
+    peers = [name for name, peer in PEERS.items() if peer.steps]
+    colours = [OURS, GREEN, BLUE, PINK, BLACK, ORANGE, SKY]
+    return (colours[peers.index(peer_of(candidate)) % len(colours)], STYLES[of_peer % len(STYLES)])
 
 
 def labels_beside(axes: Axes, lines: list[Line2D], gap: float = 0.058) -> None:
@@ -50,17 +52,19 @@ def steps(results: Results) -> Figure:
     """Time per step against the number of parameters, SGD with momentum and AdamW."""
     made = new_figure(WIDTH, 6.2)
     panels = made.subplots(2, 1, sharex=True)
-    for axes, (rule, name) in zip(panels, (("sgd", "SGD with momentum"), ("adamw", "AdamW")),
-                                  strict=True):
+    for axes, (optimizer, name) in zip(
+            panels, (("SGD", "SGD with momentum"), ("AdamW", "AdamW")), strict=True):
         ends: list[Line2D] = []
-        rows = [row for row in results["steps"]["rows"] if row["rule"] == rule
+        rows = [row for row in results["steps"]["rows"] if row["optimizer"] == optimizer
                 and row["clip"] is None and row["workload"].startswith("1 x ")]
-        for who, (colour, style) in LINES.items():
+        names = list(dict.fromkeys(who for row in rows for who in row["seconds"]))
+        for who in reversed(names):     # ours last, on top
+            before = [peer_of(other) for other in names[:names.index(who)]]
+            colour, style = line_of(who, before.count(peer_of(who)))
             points = [(row["elements"], min(row["seconds"][who])) for row in rows
-                      if row.get("seconds", {}).get(who)]
-            if points:
-                ends += axes.plot(*zip(*points, strict=True), color=colour, ls=style, label=who,
-                                  lw=2.6 if who == OURS_NAME else 1.2)
+                      if row["seconds"].get(who)]
+            ends += axes.plot(*zip(*points, strict=True), color=colour, ls=style, label=who,
+                              lw=2.6 if who == OURS_NAME else 1.2)
         axes.set(xscale="log", yscale="log")
         decorate(axes, "", "seconds per step", f"{name}, float32, one array")
         labels_beside(axes, ends)
@@ -143,12 +147,12 @@ def epoch(results: Results) -> Figure:
         axes.barh(list(best), seconds, color=[OURS if name == "fastmom" else BLUE for name in best])
         axes.invert_yaxis()
         for height, time in enumerate(seconds):
-            axes.text(time, height, f"  {duration(time)}, {figure(time / best['fastmom']['min'])}x",
+            axes.text(time, height, f"  {duration(time)}, {number(time / best['fastmom']['min'])}x",
                       va="center", fontsize=SMALL)
         axes.margins(x=0.18)
         content = results["epoch"]["models"][model]
-        sizes = "-".join(map(str, [784, *content["hidden"], 10]))
-        decorate(axes, "", "", f"An epoch on MNIST: {sizes}, batches of {content['batch']}")
+        decorate(axes, "", "", f"An epoch on MNIST: {sizes(content)}, batches of "
+                 f"{content['batch']}")
         axes.grid(visible=False, axis="y")
     panels[-1].set_xlabel("seconds; times fastmom's", fontsize=NORMAL)
     return made
@@ -163,16 +167,17 @@ def optimizers(results: Results) -> Figure:
 
     made = new_figure(WIDTH, 1.4 + 0.27 * len(names))
     panels = made.subplots(1, len(lists), sharey=True, squeeze=False)[0]
-    forms = {"NumPy": (BLUE, "o"), "fused": (GREEN, "s"), "foreach": (PINK, "D"),
-             "single": (ORANGE, "^")}
+    forms = [who for who in dict.fromkeys(who for row in rows for who in row["seconds"])
+             if peer_of(who) != OURS_NAME]
     for axes, workload in zip(panels, lists, strict=True):
         times = {row["optimizer"]: row["seconds"] for row in rows if row["workload"] == workload}
-        for form, (colour, marker) in forms.items():
+        for i, form in enumerate(forms):
+            colour, marker = MARKS[i % len(MARKS)]
             points = [(min(times[name][form]) / min(times[name]["fastmom"]), names.index(name))
                       for name in names if form in times.get(name, {})]
             if points:
                 axes.scatter(*zip(*points, strict=True), color=colour, marker=marker, s=26,
-                             label=form if form == "NumPy" else f"torch {form}")
+                             label=form)
         axes.axvline(1, color=OURS, lw=2.6)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))

@@ -18,15 +18,14 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.epoch import setting_of
-from bench.peers.task import Case
+from bench.epoch import setting_of, write_data
 from bench.results import duration
 from bench.timing import Record, Worker, take_turns
-from bench.workloads import LISTS
-from fastmom import data
+from bench.workloads import LISTS, Case
 from fastmom.optim import OPTIMIZERS
 
 SIZES = [10, 10**3, 10**5, 10**6]
@@ -89,7 +88,7 @@ def measure_calls(pythons: Sequence[str], optimizers: Iterable[str], rounds: int
                 print(f"{kind} {name}: left out, {'; '.join(sorted(errors))}")
                 continue
             for variant in answers["old"]["variants"]:
-                records = [Record(who, lambda w=worker, v=variant: w.ask("turn", v), worker)
+                records = [Record(who, partial(worker.ask, "turn", variant), worker)
                            for who, worker in workers.items()]
                 yield from rows(kind, name or variant, records, rounds)
             for worker in workers.values():
@@ -101,13 +100,11 @@ def measure_calls(pythons: Sequence[str], optimizers: Iterable[str], rounds: int
 
 def measure_epochs(pythons: Sequence[str], rounds: int) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
-        digits = data.load()
-        for part in ("x_train", "y_train", "x_test", "y_test"):
-            getattr(digits, part).tofile(Path(folder, part))
+        digits = write_data(Path(folder), "auto")
         workers = start(pythons, json.dumps(setting_of("article", Path(folder))._asdict()))
         try:
             for variant in workers["old"].variants:
-                records = [Record(who, lambda w=worker, v=variant: w.ask("epoch", v), worker)
+                records = [Record(who, partial(worker.ask, "epoch", variant), worker)
                            for who, worker in workers.items()]
                 yield from rows("epoch", f"{variant}, {len(digits.x_train):,} samples", records,
                                 rounds)
@@ -118,8 +115,8 @@ def measure_epochs(pythons: Sequence[str], rounds: int) -> Iterator[Row]:
 
 def start(pythons: Sequence[str], *setting: str) -> dict[str, Worker]:
     """Start the processes in `WHO`."""
-    workers = {who: Worker.python(python, "fastmom", *setting)
-               for who, python in zip(WHO, 2 * pythons, strict=True)}
+    workers = {who: Worker.python(python, "on_fastmom", *setting)
+               for who, python in zip(WHO, [*pythons, *pythons], strict=True)}
     missing = {worker.missing for worker in workers.values() if worker.missing}
     if missing:
         for worker in workers.values():

@@ -1,4 +1,4 @@
-"""The README's figures, from stored results: ``python -m bench.readme``.
+"""Write the numbers of stored results into the README.
 
 Rewrites what stands between ``<!-- bench:NAME -->`` and ``<!-- /bench -->``. With ``--check`` it
 changes nothing, and ends with status 1 if README and results disagree.
@@ -9,17 +9,18 @@ from __future__ import annotations
 import argparse
 import re
 import statistics
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import acceptance, accuracy, results as stored
-from bench.results import Results, duration, figure
-from bench.tables import table
+from bench import accuracy, results
+from bench.epoch import fastest, sizes
+from bench.peers import PEERS, peer_of
+from bench.results import Results, Seconds, duration, number, table
+from bench.timing import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"(<!-- bench:(\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
+OURS = "fastmom"
 CLIPPED = "the same, clipped by global norm"
 # Case of the steps, whether it is clipped, and what the README calls it
 CASES = [("1 x 10^1", False, "1 tensor of 10"), ("1 x 10^4", False, "1 of 10,000"),
@@ -28,37 +29,34 @@ CASES = [("1 x 10^1", False, "1 tensor of 10"), ("1 x 10^4", False, "1 of 10,000
          ("200 x 1,000", False, "200 tensors of 1,000"),
          ("ResNet-50", False, "ResNet-50: 161 tensors, 25.6 million"), ("ResNet-50", True, CLIPPED),
          ("GPT-2", False, "GPT-2: 148 tensors, 124 million"), ("GPT-2", True, CLIPPED)]
-# Column, and the candidates whose fastest it shows
-PEERS = {"PyTorch": ["torch fused", "torch foreach"], "NumPy `out=`": ["NumPy out="],
-         "JAX, Optax": ["jax optax"], "Numba": ["numba prange", "numba serial"]}
-NAMES = {"torch": "PyTorch", "keras-tensorflow": "Keras, TensorFlow", "keras-jax": "Keras, JAX",
-         "sklearn": "scikit-learn", "jax": "JAX", "tfjs": "TensorFlow.js"}
 
 
 def of_accuracy(results: Results) -> str:
     part = results["accuracy"]
-    return "\n".join([accuracy.table(part["rows"]), "",
-                      f"(`python -m bench.accuracy` on {machine(part)}.)"])
+    return "\n".join([accuracy.table_of(part["rows"]), "",
+                      f"(`python -m bench peers accuracy` on {machine(part)}.)"])
 
 
 def of_speed(results: Results) -> str:
     part = results["steps"]
     rows = {(row["workload"], row["clip"] is not None): row["seconds"] for row in part["rows"]
-            if row["rule"] == "sgd" and row.get("seconds", {}).get("fastmom")}
+            if row["optimizer"] == "SGD" and row["seconds"].get("fastmom")}
+    peers = [name for name in PEERS if name != OURS
+             and any(peer_of(who) == name for seconds in rows.values() for who in seconds)]
     lines = []
     for workload, clipped, name in CASES:
         if (workload, clipped) in rows:
             seconds = rows[workload, clipped]
             ours = min(seconds["fastmom"])
-            lines.append([name, duration(ours), *(cell(seconds, who, ours)
-                                                  for who in PEERS.values())])
-    shown = table(["parameters", "fastmom", *PEERS], lines)
+            lines.append([name, duration(ours), *(cell(seconds, who, ours) for who in peers)])
+    shown = table(["parameters", OURS, *(PEERS[name].title for name in peers)], lines)
     return f"{shown}\n\n({how(part, ', '.join(versions(part)))})"
 
 
-def cell(seconds: dict[str, list[float]], candidates: list[str], ours: float) -> str:
-    times = [min(seconds[who]) for who in candidates if seconds.get(who)]
-    return f"{duration(min(times))} ({figure(min(times) / ours)})" if times else ""
+def cell(seconds: Seconds, peer: str, ours: float) -> str:
+    """Show the peer's fastest form."""
+    times = [min(of_one) for who, of_one in seconds.items() if of_one and peer_of(who) == peer]
+    return f"{duration(min(times))} ({number(min(times) / ours)})" if times else ""
 
 
 def versions(part: dict[str, Any]) -> list[str]:
@@ -68,7 +66,7 @@ def versions(part: dict[str, Any]) -> list[str]:
 
 
 def of_memory(results: Results) -> str:
-    """A sentence about the largest arrays."""
+    """Return a sentence about the largest arrays."""
     part = results["threads"]
     largest = max(row["elements"] for row in part["rows"])
     rows = [row for row in part["rows"] if row["elements"] == largest]
@@ -76,18 +74,18 @@ def of_memory(results: Results) -> str:
     step, scale = min(most["step"]), min(most["scale"])
     rates = [row["bytes"] / min(row["step"]) / 1e9 for row in (one, most)]
     return (f"With {largest:,} parameters a step moves {rates[0]:.0f} GB/s with one thread and "
-            f"{rates[1]:.0f} GB/s with {most['threads']}, {figure(scale / step)} times as fast as "
+            f"{rates[1]:.0f} GB/s with {most['threads']}, {number(scale / step)} times as fast as "
             "an in-place scale of as many bytes in C.")
 
 
 def of_epoch(results: Results) -> str:
     part = results["epoch"]
-    best = {model: acceptance.fastest(content["rows"])
+    best = {model: fastest(content["rows"])
             for model, content in part["models"].items()}
-    heads = ["", *(f"{'-'.join(map(str, [784, *content['hidden'], 10]))}, batch {content['batch']}"
+    heads = ["", *(f"{sizes(content)}, batch {content['batch']}"
                    for content in part["models"].values())]
     names = dict.fromkeys(name for rows in best.values() for name in rows if name != "sgemm")
-    lines = [[NAMES.get(name, name), *(epoch_cell(rows, name) for rows in best.values())]
+    lines = [[PEERS[name].title, *(epoch_cell(rows, name) for rows in best.values())]
              for name in names]
     return f"{table(heads, lines)}\n\n({how(part, '')})"
 
@@ -95,7 +93,7 @@ def of_epoch(results: Results) -> str:
 def epoch_cell(rows: dict[str, dict[str, Any]], name: str) -> str:
     if name not in rows:
         return ""
-    return f"{duration(rows[name]['min'])} ({figure(rows[name]['min'] / rows['fastmom']['min'])})"
+    return f"{duration(rows[name]['min'])} ({number(rows[name]['min'] / rows['fastmom']['min'])})"
 
 
 def machine(part: dict[str, Any]) -> str:
@@ -106,12 +104,12 @@ def machine(part: dict[str, Any]) -> str:
 
 
 def how(part: dict[str, Any], libraries: str) -> str:
-    """How it was measured, and what may have spoilt it."""
+    """Say how it was measured, and what may have spoilt it."""
     others = [cores for row in rows_of(part) for cores in cores_of(row)]
     busy = (f" Other programs used {statistics.median(others):.2f} cores meanwhile, in the median."
             if others else "")
     quick = " A quick run, not for comparison." if part["quick"] else ""
-    return (f"`python -m bench.peers`, minima of {part['rounds']} interleaved rounds on "
+    return (f"`python -m bench peers`, minima of {part['rounds']} interleaved rounds on "
             f"{machine(part)}{'; ' + libraries if libraries else ''}.{busy}{quick}")
 
 
@@ -130,7 +128,7 @@ BLOCKS: dict[str, Callable[[Results], str]] = {
 
 
 def rewritten(text: str, results: Results) -> str:
-    """The README with the figures of these results."""
+    """Return the README with the numbers of these results."""
     found = [match[2] for match in BLOCK.finditer(text)]
     if sorted(found) != sorted(BLOCKS):
         raise SystemExit(f"README.md must have the blocks {', '.join(BLOCKS)}, each once, and has "
@@ -138,22 +136,18 @@ def rewritten(text: str, results: Results) -> str:
     return BLOCK.sub(lambda match: f"{match[1]}{BLOCKS[match[2]](results)}\n{match[3]}", text)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=acceptance.RESULTS, metavar="FILE")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--results", type=Path, default=results.FILE, metavar="FILE")
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md", metavar="FILE")
     parser.add_argument("--check", action="store_true")
-    args = parser.parse_args()
+
+
+def run(args: argparse.Namespace) -> int:
     text = args.readme.read_text(encoding="utf-8")
-    made = rewritten(text, stored.load(args.results))
+    made = rewritten(text, results.load(args.results))
     if args.check and made != text:
-        print(f"{args.readme} disagrees with {args.results}: python -m bench.readme")
+        print(f"{args.readme} disagrees with {args.results}: python -m bench readme")
         return 1
     if made != text:
         args.readme.write_text(made, encoding="utf-8")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,70 +1,82 @@
-"""The report of `bench.peers`: tables in Markdown and figures."""
+"""Make the report of stored results anew: tables in Markdown, targets, and figures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import argparse
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
-from bench import accuracy, figures, model, tables
-from bench.results import Results
-
-Text = Callable[[Results], str]
-
-
-def costs(results: Results) -> str:
-    """The cost model, its errors and predictions."""
-    fitted = model.models(results)
-    parts = [f"```\n{(model.__doc__ or '').partition(chr(10))[2].strip()}\n```",
-             tables.table(*model.coefficients_table(fitted)),
-             tables.table(*model.errors_table(fitted))]
-    for chosen in model.chosen(fitted):
-        parts += [f"**Prediction, not measured**, {chosen.kind}; ring with alpha "
-                  f"{1e6 * model.ALPHA:g} us and beta {model.BETA / 1e9:g} GB/s, both assumed:",
-                  tables.table(*model.predictions_table(chosen, model.ALPHA, model.BETA,
-                                                        model.MACHINES))]
-    return "\n\n".join(parts)
+from bench import accuracy, costs, epoch, figures, memory, penalties, results, steps
+from bench.results import Results, Target, table
 
 
-# Title: the sections of the results that it needs, its text, and its figure
-CHAPTERS: dict[str, tuple[set[str], Text, str]] = {
-    "Targets": ({"engine", "optimizers", "epoch"}, tables.targets, ""),
-    "A step in every library": ({"steps"}, tables.steps, "steps"),
-    "A training epoch on MNIST": ({"epoch"}, tables.epoch, "epoch"),
-    "Test accuracy on MNIST": ({"accuracy"},
-                               lambda results: accuracy.table(results["accuracy"]["rows"]), ""),
-    "Every optimizer": ({"optimizers"}, tables.optimizers, "optimizers"),
-    "Memory bandwidth": ({"bandwidth"}, tables.bandwidth, "roofline"),
-    "What steps take of it": ({"bandwidth"}, tables.kernels, ""),
-    "Threads": ({"threads"}, tables.threads, "threads"),
-    "What a step costs": ({"steps", "bandwidth"}, costs, ""),
+class Chapter(NamedTuple):
+    """A section's title, its text, its targets, and its figure."""
+
+    title: str
+    text: Callable[[Results], str]
+    targets: Callable[[Results], Iterable[Target]] | None = None
+    figure: str = ""
+
+
+CHAPTERS = {
+    "steps": Chapter("A step in every library", steps.chapter_main, steps.targets_main, "steps"),
+    "epoch": Chapter("A training epoch on MNIST", epoch.chapter, epoch.targets, "epoch"),
+    "accuracy": Chapter("Test accuracy on MNIST", accuracy.chapter),
+    "optimizers": Chapter("Every optimizer", steps.chapter_all, steps.targets_all, "optimizers"),
+    "bandwidth": Chapter("Memory bandwidth", memory.chapter_bandwidth, None, "roofline"),
+    "threads": Chapter("Threads", memory.chapter_threads, memory.targets_threads, "threads"),
+    "penalties": Chapter("What should cost nothing", penalties.chapter, penalties.targets),
 }
 
 
-def machines(results: Results) -> str:
-    """Where and when each section was measured; told once where sections agree."""
+def machines(found: Results) -> str:
+    """Say where and when each section was measured; once where sections agree."""
     lines = [[name, part["measured"], f"{part['took']:.0f} s", str(part["rounds"]),
               " to ".join(f"{part[key][0]:.1f}" if part[key] else "?"
                           for key in ("load_before", "load_after")),
-              "quick: not for comparison" if part["quick"] else ""]
-             for name, part in results.items()]
-    texts = [tables.table(["section", "measured", "took", "rounds", "load", ""], lines)]
+              "quick: not for comparison" if part["quick"] else part.get("remark", "")]
+             for name, part in found.items()]
+    texts = [table(["section", "measured", "took", "rounds", "load", ""], lines)]
     described: dict[str, list[str]] = {}        # sections by their machine
-    for name, part in results.items():
+    for name, part in found.items():
         lines_of_one = (f"- {key}: {', '.join(value) if isinstance(value, list) else value}"
-                        for key, value in part["machine"].items())
+                        for key, value in results.storable(part["machine"]).items())
         described.setdefault("\n".join(lines_of_one), []).append(name)
     for text, names in described.items():
         texts += [f"{', '.join(names)}:", text]
     return "\n\n".join(texts)
 
 
-def write_report(results: Results, folder: Path) -> None:
-    parts = ["# Measurements", "Made by `python -m bench.peers`; results.json has all raw seconds.",
-             "## Machine", machines(results)]
-    for title, (needed, text, picture) in CHAPTERS.items():
-        if needed <= results.keys():
-            parts += [f"## {title}", text(results)]
-            if picture:
-                figures.write(picture, results, folder)
-                parts.append(f"![{title}]({picture}.png)")
+def summary(found: Results) -> str:
+    targets = [target for name, chapter in CHAPTERS.items() if chapter.targets and name in found
+               for target in chapter.targets(found[name])]
+    return f"{sum(target.met for target in targets)} of {len(targets)} targets are met"
+
+
+def write_report(found: Results, folder: Path) -> None:
+    parts = ["# Measurements",
+             f"Made by `python -m bench peers`; results.json has all raw seconds. "
+             f"{summary(found)}: each section ends with its own.",
+             "## Machine", machines(found)]
+    for name, chapter in CHAPTERS.items():
+        if name in found:
+            parts += [f"## {chapter.title}", chapter.text(found[name])]
+            if chapter.figure:
+                figures.write(chapter.figure, found, folder)
+                parts.append(f"![{chapter.title}]({chapter.figure}.png)")
+    if {"steps", "bandwidth"} <= found.keys():
+        parts += ["## What a step costs", costs.chapter(found)]
     (folder / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    print(summary(found))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, nargs="?", default=results.FILE.parent, metavar="DIR",
+                        help="with results.json (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    write_report(results.load(args.folder / "results.json"), args.folder)
+    return 0

@@ -1,4 +1,4 @@
-"""Results in a file, and what they say: ratios with their spread."""
+"""Results in a file, and what they say: ratios with their spread, targets, the machine."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +16,11 @@ import numpy as np
 
 from fastmom.config import config
 
-OURS = "fastmom"
+FILE = Path(__file__).with_name("results") / "results.json"     # of the README
 DIGITS = 6      # of every number that is kept
+PATH = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?[/\\](?:[^\s/\\'\":,;=]+[/\\])+([^\s/\\'\":,;=]*)")
 Results = dict[str, Any]
+Seconds = dict[str, list[float]]    # of each candidate in each round
 
 
 class Ratio(NamedTuple):
@@ -28,24 +31,54 @@ class Ratio(NamedTuple):
     high: float
 
     def __str__(self) -> str:
-        return f"{figure(self.value)} ({figure(self.low)} to {figure(self.high)})"
+        return f"{number(self.value)} ({number(self.low)} to {number(self.high)})"
 
     @property
     def range(self) -> tuple[float, float]:
-        """All of these."""
         return min(self.low, self.value), max(self.high, self.value)
 
 
 def ratio(peer: Sequence[float], ours: Sequence[float]) -> Ratio:
-    """Of two candidates that took turns."""
+    """Compare two candidates that took turns."""
     rounds = min(len(peer), len(ours))
     each = np.divide(peer[:rounds], ours[:rounds])
     low, high = each.min(), each.max()
     return Ratio(min(peer) / min(ours), float(low), float(high))
 
 
-def figure(value: float, digits: int = 2) -> str:
-    """So many significant digits, and no exponent."""
+class Target(NamedTuple):
+    """A bound on the ratio peer / ours from below; without a peer, on our seconds from above."""
+
+    what: str
+    ours: Sequence[float]
+    peer: Sequence[float]
+    bound: float
+
+    @property
+    def measured(self) -> float:
+        return ratio(self.peer, self.ours).value if self.peer else min(self.ours)
+
+    @property
+    def met(self) -> bool:
+        return self.measured >= self.bound if self.peer else self.measured <= self.bound
+
+    def cells(self) -> list[str]:
+        """Return what, bound, measured, and the verdict."""
+        met = "yes" if self.met else "**no**"
+        if self.peer:
+            return [self.what, f">= {self.bound:g}", str(ratio(self.peer, self.ours)), met]
+        return [self.what, f"<= {duration(self.bound)}", duration(self.measured), met]
+
+
+def targets_table(targets: Iterable[Target]) -> str:
+    return table(["target: peer / fastmom", "bound", "measured", "met"],
+                 (target.cells() for target in targets))
+
+
+# Text ---------------------------------------------------------------------------------------------
+
+def number(value: float, digits: int = 2) -> str:
+    """Write so many significant digits, and no exponent."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
@@ -55,53 +88,71 @@ def figure(value: float, digits: int = 2) -> str:
 def duration(seconds: float) -> str:
     for unit, size in (("s", 1), ("ms", 1e-3)):
         if seconds >= size:
-            return f"{figure(seconds / size)} {unit}"
-    return f"{figure(seconds * 1e6)} us"
+            return f"{number(seconds / size)} {unit}"
+    return f"{number(seconds * 1e6)} us"
+
+
+def plural(count: int, what: str = "thread") -> str:
+    return f"{count} {what}{'s' if count > 1 else ''}"
+
+
+def memory_size(count: float) -> str:
+    """Write bytes in powers of 1,024."""
+    for unit in ("B", "KB", "MB"):
+        if count < 1024:
+            return f"{count:g} {unit}"
+        count /= 1024
+    return f"{count:g} GB"
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Write a table in Markdown."""
+    head = list(head)
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
 
 
 # The file -----------------------------------------------------------------------------------------
 
-def load(path: Path) -> Results:
+def load(path: Path = FILE) -> Results:
     content: Results = json.loads(path.read_text(encoding="utf-8"))
     return content
 
 
 def save(path: Path, content: Results) -> None:
-    """A line for each row, so that versions can be told apart."""
+    """Write a line for each row, so that versions can be told apart."""
     lines = []
     for name, part in content.items():
-        text = json.dumps(rounded(part), ensure_ascii=False)
+        text = json.dumps(storable(part), ensure_ascii=False)
         lines.append(f"{json.dumps(name)}: {text.replace('}, {', '},' + chr(10) + ' {')}")
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
-def rounded(part: Any) -> Any:
+def storable(part: Any) -> Any:
+    """Round the numbers, and leave only the last part of the paths of this machine."""
     if isinstance(part, float):
         return float(f"{part:.{DIGITS}g}") if math.isfinite(part) else None
+    if isinstance(part, str):
+        return PATH.sub(r"\1", part)
     if isinstance(part, dict):
-        return {key: rounded(value) for key, value in part.items()}
-    return [rounded(value) for value in part] if isinstance(part, (list, tuple)) else part
+        return {key: storable(value) for key, value in part.items()}
+    return [storable(value) for value in part] if isinstance(part, (list, tuple)) else part
 
 
 # The machine --------------------------------------------------------------------------------------
 
 def machine() -> dict[str, Any]:
-    return {"cpu": cpu_name(), "cores": os.cpu_count(), "caches": caches(),
-            "memory_gb": memory() / 1e9, "platform": platform.platform(), "compiler": compiler(),
-            **config()}
+    from cpuinfo import get_cpu_info  # pytest-benchmark brings it
 
-
-def cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    return {"cpu": get_cpu_info().get("brand_raw", platform.processor()), "cores": os.cpu_count(),
+            "caches": caches(), "memory_gb": memory() / 1e9, "platform": platform.platform(),
+            "compiler": compiler(), **config()}
 
 
 def caches() -> list[str]:
-    """Those for data that the first core uses; none where there is no /sys."""
+    """Return those for data that the first core uses; none where there is no /sys.
+
+    py-cpuinfo adds up those of all cores, and takes the second level for the third.
+    """
     found = []
     for cache in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         level, kind, size = ((cache / name).read_text().strip()

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bench.conftest import assert_finite, rows, teams
-from bench.workloads import LISTS, Shapes
+from bench.peers.on_numpy import OUT as RULES_WITH_OUT
+from bench.peers.on_numpy import out_step, reference_step
+from bench.workloads import HYPER, LISTS, Shapes
 from fastmom.optim import OPTIMIZERS, Optimizer
 from fastmom.optim.reference import Reference
 
 OUT, REFERENCE = "NumPy out=", "NumPy reference"
-HYPER: dict[str, dict[str, Any]] = {"sgd": {"momentum": 0.9}}
 MAIN = ("sgd", "adamw")         # these are measured in all sizes; the others where it matters most
 STILL = 1e-9                    # lr that keeps parameters where they are, however many steps
 CHECKED = 2_000_000             # up to so many elements the first steps are compared
@@ -55,7 +56,8 @@ class Case(NamedTuple):
     @property
     def hyper(self) -> dict[str, Any]:
         name, _, value = self.options.partition("=")
-        return HYPER.get(self.optimizer, {}) | ({name: float(value)} if name else {})
+        hyper = HYPER.get(OPTIMIZERS[self.optimizer].__name__, {})
+        return hyper | ({name: float(value)} if name else {})
 
     def arrays(self, seed: int) -> list[Any]:
         rng = np.random.default_rng(seed)
@@ -68,7 +70,7 @@ class Case(NamedTuple):
 
 
 def candidates(case: Case) -> list[str]:
-    plain = case.optimizer == "sgd" and len(case.shapes) == 1 and not case.options
+    plain = OPTIMIZERS[case.optimizer].__name__ in RULES_WITH_OUT and not case.options
     return [*teams(case.elements), *([OUT] if plain else []), REFERENCE]
 
 
@@ -136,12 +138,9 @@ def stepper(case: Case, who: str, optimizer: Optimizer, grads: list[Any]
         return optimizer.param_groups[0]["params"], flat(optimizer.state), partial(optimizer.step,
                                                                                    grads)
     reference = Reference(optimizer, case.dtype)
-    params, state = reference.params, flat(reference.state)
-    if who == OUT:
-        return params, state, out_step(params[0], grads[0], state[0], optimizer.lr)
-    if case.options:
-        return params, state, partial(reference.step, grads)
-    return params, state, rule_step(reference, grads)
+    step = (out_step(reference, grads) if who == OUT
+            else reference_step(reference, grads, bool(case.options)))
+    return reference.params, flat(reference.state), step
 
 
 def flat(state: list[dict[str, Any]]) -> list[Any]:
@@ -167,25 +166,3 @@ def check_first_steps(case: Case, who: str, optimizer: Optimizer, grads: list[An
 
 def norm(x: Any) -> float:
     return float(np.linalg.norm(x))
-
-
-def out_step(p: Any, g: Any, v: Any, lr: float) -> Callable[[], object]:
-    """What a careful NumPy user writes for SGD with momentum."""
-    scratch, momentum = np.empty_like(p), HYPER["sgd"]["momentum"]
-
-    def run() -> None:
-        np.multiply(v, momentum, out=v)
-        np.add(v, g, out=v)
-        np.multiply(v, lr, out=scratch)
-        np.subtract(p, scratch, out=p)
-    return run
-
-
-def rule_step(reference: Reference, grads: list[Any]) -> Callable[[], object]:
-    """The reference's step without its passes for clipping, which nobody asked for here."""
-    hyper = [group.at(0) for group in reference.hyper]
-
-    def run() -> None:
-        for p, g, s, h in zip(reference.params, grads, reference.state, hyper, strict=True):
-            reference.rule(p, g, s, h, 1, 1)    # always the second step: NAdam's cost grows
-    return run

@@ -15,6 +15,8 @@ from threadpoolctl import threadpool_limits
 
 import fastmom as fm
 from bench.conftest import ALL, ONE, assert_finite, rows
+from bench.peers.on_numpy import reference_step
+from fastmom.optim.reference import Reference
 
 NUMPY = "NumPy"
 LR, MOMENTUM = 0.01, 0.9
@@ -94,19 +96,19 @@ class Network:
     """A copy of the model, in plain NumPy."""
 
     def __init__(self, model: fm.nn.Sequential, dropout: float) -> None:
-        self.params = [p.copy() for p in model.params]
+        optimizer = fm.SGD([p.copy() for p in model.params], lr=LR, momentum=MOMENTUM,
+                           nesterov=True)
+        reference = Reference(optimizer, np.float32)
+        self.params, self.grads = reference.params, [np.empty(0)] * len(reference.params)
+        self.step = reference_step(reference, self.grads)
         self.layers = list(zip(self.params[::2], self.params[1::2], strict=True))
-        self.velocity = [np.zeros_like(p) for p in self.params]
         self.kept, self.rng = np.float32(1 - dropout), np.random.default_rng(0)
 
     def train(self, x: Any, y: Any, batch: int) -> None:
         order = self.rng.permutation(len(x))
         for taken in np.split(order, range(batch, len(x), batch)):
-            for p, v, g in zip(self.params, self.velocity, self.gradients(x[taken], y[taken]),
-                               strict=True):
-                v *= MOMENTUM
-                v += g
-                p -= LR * (g + MOMENTUM * v)
+            self.grads[:] = self.gradients(x[taken], y[taken])
+            self.step()
 
     def gradients(self, x: Any, y: Any) -> list[Any]:
         inputs, masks = [scaled(x)], []

@@ -1,4 +1,4 @@
-"""The one timing engine: candidates take turns, as calls of this process or in processes of their own.
+"""The one timing engine: candidates take turns, in this process or in processes of their own.
 
 Rounds go A B C, A B C, …, so that whatever disturbs the machine for a while disturbs all alike, and
 what counts is a ratio of minima. A `Call` times a function here; a `Worker` is another process that
@@ -35,10 +35,18 @@ main(sys.argv[2:])"""
 
 
 class Call:
-    """A function, called often enough that a measurement lasts `MIN_SECONDS`."""
+    """A function, called often enough that a measurement lasts `MIN_SECONDS`.
 
-    def __init__(self, run: Callable[[], object]) -> None:
-        self.run, self.loops = run, 0
+    Parameters
+    ----------
+    run : callable
+    prepare : callable, optional
+        Called before each call, outside the time.
+    """
+
+    def __init__(self, run: Callable[[], object],
+                 prepare: Callable[[], object] | None = None) -> None:
+        self.run, self.prepare, self.loops = run, prepare, 0
 
     def turn(self) -> Answer:
         """Return the seconds per call."""
@@ -54,7 +62,15 @@ class Call:
         return loops
 
     def _seconds(self, loops: int) -> float:
-        run = self.run
+        run, prepare = self.run, self.prepare
+        if prepare is not None:
+            total = 0.0
+            for _ in range(loops):
+                prepare()
+                start = time.perf_counter()
+                run()
+                total += time.perf_counter() - start
+            return total / loops
         start = time.perf_counter()
         for _ in range(loops):
             run()
@@ -227,9 +243,10 @@ def take_turns(records: Sequence[Record], rounds: int, budget: float = math.inf,
     return load
 
 
-def interleaved(candidates: Mapping[str, Callable[[], object]],
+def interleaved(candidates: Mapping[str, Callable[[], object] | Call],
                 rounds: int = 7) -> dict[str, list[float]]:
     """Return the seconds per call of functions of this process, in each round."""
-    records = [Record(name, Call(run).turn) for name, run in candidates.items()]
+    calls = {name: run if isinstance(run, Call) else Call(run) for name, run in candidates.items()}
+    records = [Record(name, call.turn) for name, call in calls.items()]
     take_turns(records, rounds, settle=0)
     return {record.name: record.seconds for record in records}

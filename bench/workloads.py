@@ -1,14 +1,26 @@
-"""Lists of tensor shapes like those people train."""
+"""What is timed, here and by the peers: tensors to step, and networks to train.
+
+It needs NumPy alone, as it is imported by interpreters that have no fastmom.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from contextlib import nullcontext
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-HYPER = {"lr": 1e-9, "momentum": 0.9}       # the parameters stay where they are
+PIXELS = 784
+LR = 1e-9       # of the steps: the parameters stay where they are
+HYPER: dict[str, dict[str, Any]] = {"SGD": {"momentum": 0.9}}     # besides lr; else the defaults
 Shapes = list[tuple[int, ...]]
 
+
+# Tensors to step ----------------------------------------------------------------------------------
 
 def mlp() -> Shapes:
     """The MNIST network: 4 tensors, 101,770 elements."""
@@ -44,17 +56,119 @@ def many(count: int = 200, size: int = 1000) -> Shapes:
 
 
 LISTS: dict[str, Shapes] = {
-    "1 x 10": [(10,)],
-    "MNIST MLP": mlp(),
-    "200 x 1,000": many(),
-    "ResNet-50": resnet50(),
-    "GPT-2": gpt2(),
-    "1 x 10^7": [(10**7,)],
-    "1 x 10^8": [(10**8,)],
-}
+    **{f"1 x 10^{power}": [(10**power,)] for power in range(1, 9)},
+    "MNIST MLP": mlp(), "200 x 1,000": many(), "ResNet-50": resnet50(), "GPT-2": gpt2()}
 
 
-def arrays(shapes: Shapes, seed: int = 0) -> list[Any]:
-    """Normal float32 numbers."""
-    rng = np.random.default_rng(seed)
-    return [rng.standard_normal(shape, np.float32) for shape in shapes]
+class Case(NamedTuple):
+    """A step to be timed; arrives as JSON."""
+
+    optimizer: str              # the name of its class
+    shapes: list[list[int]]
+    clip: float | None = None   # the largest global norm
+
+    @property
+    def hyper(self) -> dict[str, Any]:
+        return {"lr": LR} | HYPER.get(self.optimizer, {})
+
+    def tensors(self) -> tuple[list[Any], list[Any]]:
+        """Return parameters and gradients: a block of normal numbers, over and over."""
+        rng = np.random.default_rng(0)
+        blocks = rng.standard_normal((2, 2**16), np.float32)
+        params, grads = ([np.resize(block, shape) for shape in self.shapes] for block in blocks)
+        return params, grads
+
+
+# Networks to train -----------------------------------------------------------------------------
+
+class Setting(NamedTuple):
+    """The network and its training; arrives as JSON."""
+
+    data: str                   # a directory of x_train, y_train, x_test, y_test: plain bytes
+    hidden: list[int]
+    dropout: float              # after each hidden layer; 0 for none
+    batch: int
+    lr: float
+    momentum: float             # Nesterov's
+    decay: float                # lr / (1 + decay * step)
+    seed: int
+
+
+class Task:
+    """A setting and its data."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+
+    def labels(self, part: str) -> Any:
+        return np.fromfile(Path(self.setting.data, f"y_{part}"), np.uint8)
+
+    def images(self, part: str) -> Any:
+        """As they come: 8 bits a pixel."""
+        return np.fromfile(Path(self.setting.data, f"x_{part}"), np.uint8).reshape(-1, 28, 28)
+
+    def pixels(self, part: str) -> Any:
+        images = self.images(part).reshape(-1, PIXELS)
+        return np.multiply(images, np.float32(1 / 255), dtype=np.float32)
+
+    @cached_property
+    def x(self) -> Any:
+        """Float32 from 0 to 1, a row per image."""
+        return self.pixels("train")
+
+    @cached_property
+    def x_test(self) -> Any:
+        return self.pixels("test")
+
+    @cached_property
+    def y(self) -> Any:
+        return self.labels("train")
+
+    @cached_property
+    def y_test(self) -> Any:
+        return self.labels("test")
+
+    @property
+    def widths(self) -> list[tuple[int, int]]:
+        """Inputs and outputs of each dense layer."""
+        sizes = [PIXELS, *self.setting.hidden, 10]
+        return list(pairwise(sizes))
+
+
+class Run(Protocol):
+    """One candidate: a model that trains on."""
+
+    def epoch(self) -> dict[str, Any]:
+        """Train for an epoch, and return its figures: ``loss``, the mean over the epoch."""
+
+    def accuracy(self) -> float | None:
+        """Of the test images."""
+
+
+def thread_counts() -> list[int]:
+    """One thread, and two where there are as many cores."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:      # not Linux
+        cores = os.cpu_count() or 1
+    return [1, 2][:cores]
+
+
+def plural(threads: int, what: str = "thread") -> str:
+    return f"{threads} {what}{'s' if threads > 1 else ''}"
+
+
+def blas_limits() -> dict[str, Any]:
+    """Numbers of BLAS threads to try: None, what there is, where threadpoolctl is missing."""
+    try:
+        import threadpoolctl  # noqa: F401
+    except ImportError:
+        return {"BLAS threads as they are": None}
+    return {plural(n, "BLAS thread"): n for n in thread_counts()}
+
+
+def blas_threads(limit: int | None) -> Any:
+    if limit is None:
+        return nullcontext()
+    from threadpoolctl import threadpool_limits
+    return threadpool_limits(limit, user_api="blas")

@@ -24,8 +24,8 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import Any
 
-from bench.peers.task import Case, Setting, Task
 from bench.timing import Answer, Call
+from bench.workloads import Case, Setting, Task
 
 GIVEN: dict[str, type[Case | Setting]] = {"steps": Case, "predictions": Setting}
 
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> None:
 
     name, *setting = arguments
     try:
-        module = import_module(f"bench.peers.on_{name}")
+        module = import_module(f"bench.peers.{name}")
         worker = Epochs(module, *setting) if setting else Calls(module)
     except Exception as error:      # whatever it is, the others go on
         return say(missing=reason(error))

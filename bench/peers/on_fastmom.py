@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import fastmom as fm
-from bench.peers.task import Case, Run, Setting, Task, blas_limits, blas_threads
+from bench.workloads import Case, Run, Setting, Task, blas_limits, blas_threads
 from fastmom.optim import OPTIMIZERS
 
 VERSIONS = f"fastmom {fm.__version__}, numpy {np.__version__}"

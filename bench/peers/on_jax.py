@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
-from bench.peers.task import Case, Run, Task
+from bench.workloads import Case, Run, Task
 
 VERSIONS = f"jax {jax.__version__}"
 NOTE = "an epoch is one jitted scan, a step one jitted call of Optax"

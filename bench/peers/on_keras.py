@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from bench.peers.task import Run, Task
+from bench.workloads import Run, Task
 
 BACKEND = keras.backend.backend()
 VERSIONS = f"keras {keras.__version__}, {BACKEND} {import_module(BACKEND).__version__}"

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 from numba import njit, prange
 
-from bench.peers.task import HYPER, LR, Case
+from bench.workloads import HYPER, LR, Case
 
 VERSIONS = f"numba {numba.__version__}, numpy {np.__version__}"
 NOTE = "a prange loop per tensor"

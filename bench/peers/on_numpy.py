@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.peers.task import Case
+from bench.workloads import Case
 from fastmom.optim import OPTIMIZERS
 from fastmom.optim.reference import Reference
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.peers.task import Run, Task, blas_limits, blas_threads
+from bench.workloads import Run, Task, blas_limits, blas_threads
 
 VERSIONS = f"numpy {np.__version__}"
 NOTE = "products alone; the ratio is fastmom's share of its rate"

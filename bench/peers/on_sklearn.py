@@ -7,7 +7,7 @@ from typing import Any
 import sklearn
 from sklearn.neural_network import MLPClassifier
 
-from bench.peers.task import Run, Task, blas_limits, blas_threads
+from bench.workloads import Run, Task, blas_limits, blas_threads
 
 VERSIONS = f"scikit-learn {sklearn.__version__}"
 NOTE = "no dropout, decay or accuracy there"

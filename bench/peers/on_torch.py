@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bench.peers.task import LR, Case, Run, Task, plural, thread_counts
+from bench.workloads import LR, Case, Run, Task, plural, thread_counts
 
 VERSIONS = f"torch {torch.__version__}"
 NOTE = "loop by hand, subnormals flushed"

@@ -1,4 +1,4 @@
-"""What a step costs, and would cost: ``python -m bench.model [results.json]``.
+"""Fit what a step costs to stored results, and predict what larger ones would cost.
 
     seconds = call + tensor * tensors + team + traffic * bytes / bandwidth(working set)
 
@@ -19,18 +19,18 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench import results as results as stored
-from bench.acceptance import RESULTS
-from bench.results import Results, duration
+from bench import results
+from bench.results import Results, duration, table
 
 TEAM_FROM = 32_768      # elements: SERIAL_BELOW of fastmom/kernels/sweep.pyx
-STATE = {"sgd": 1, "adamw": 2}
+STATE = {"SGD": 1, "AdamW": 2}
 TERMS = ["call", "tensor", "team", "traffic"]
 ALPHA, BETA = 10e-6, 12.5e9     # s, B/s: assumed, as of Ethernet with 100 Gb/s
 PARAMETERS = [10**9, 10**10, 10**11, 10**12]
@@ -40,19 +40,19 @@ MACHINES = [1, 8, 64, 1024]
 class Kind(NamedTuple):
     """Steps with one set of coefficients."""
 
-    rule: str
+    optimizer: str
     clip: float | None
     threads: int
 
     def __str__(self) -> str:
-        return (f"{self.rule}{', clipped' if self.clip else ''}, {self.threads} "
+        return (f"{self.optimizer}{', clipped' if self.clip else ''}, {self.threads} "
                 f"thread{'s' if self.threads > 1 else ''}")
 
     def bytes_of(self, elements: float) -> float:
-        return 4 * elements * (3 + 2 * STATE[self.rule] + (self.clip is not None))
+        return 4 * elements * (3 + 2 * STATE[self.optimizer] + (self.clip is not None))
 
     def working_set(self, elements: float) -> float:
-        return 4 * elements * (2 + STATE[self.rule])
+        return 4 * elements * (2 + STATE[self.optimizer])
 
 
 class Model:
@@ -63,7 +63,7 @@ class Model:
         self.cases, self.seconds = [], []
         name = "fastmom" if kind.threads > 1 else "fastmom, 1 thread"
         for row in results["steps"]["rows"]:
-            if (row["rule"], row["clip"]) == (kind.rule, kind.clip) and name in row.get(
+            if (row["optimizer"], row["clip"]) == (kind.optimizer, kind.clip) and name in row.get(
                     "seconds", {}):
                 self.cases.append(row)
                 self.seconds.append(min(row["seconds"][name]))
@@ -109,9 +109,9 @@ def nonnegative(columns: Any) -> Any:
 
 def models(results: Results) -> list[Model]:
     threads = sorted({row["threads"] for row in results["bandwidth"]["kernels"]}, reverse=True)
-    kinds = {(row["rule"], row["clip"]) for row in results["steps"]["rows"]}
-    return [Model(Kind(rule, clip, count), results) for count in threads
-            for rule, clip in sorted(kinds, key=str, reverse=True)]
+    kinds = {(row["optimizer"], row["clip"]) for row in results["steps"]["rows"]}
+    return [Model(Kind(optimizer, clip, count), results) for count in threads
+            for optimizer, clip in sorted(kinds, key=str, reverse=True)]
 
 
 def allreduce(size: float, machines: int, alpha: float, beta: float) -> float:
@@ -160,33 +160,30 @@ def chosen(fitted: list[Model]) -> list[Model]:
     return [m for m in fitted if m.kind.clip is None and m.kind.threads == most]
 
 
-def show(title: str, table: Table) -> None:
-    head, rows = table
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    print(f"\n{title}")
-    for row in (head, *rows):
-        print("  ".join(map(str.ljust, row, widths)).rstrip())
+def chapter(found: Results, alpha: float = ALPHA, beta: float = BETA,
+            machines: list[int] = MACHINES) -> str:
+    """Return the model, its errors and predictions in Markdown."""
+    fitted = models(found)
+    parts = [f"```\n{(__doc__ or '').partition(chr(10))[2].strip()}\n```",
+             table(*coefficients_table(fitted)), table(*errors_table(fitted))]
+    for model in chosen(fitted):
+        parts += [f"**Prediction, not measured**, {model.kind}; ring with alpha {1e6 * alpha:g} us "
+                  f"and beta {beta / 1e9:g} GB/s, both assumed:",
+                  table(*predictions_table(model, alpha, beta, machines))]
+    return "\n\n".join(parts)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("results", type=Path, nargs="?", default=RESULTS)
+    add("results", type=Path, nargs="?", default=results.FILE)
     add("--alpha", type=float, default=ALPHA, help="seconds per message (default: %(default)g)")
     add("--beta", type=float, default=BETA, help="bytes per second (default: %(default)g)")
     add("--machines", type=int, nargs="+", default=MACHINES)
-    args = parser.parse_args()
+
+
+def run(args: argparse.Namespace) -> int:
     if not (args.alpha >= 0 and args.beta > 0 and min(args.machines) >= 1):
-        parser.error("--alpha must be at least 0, --beta above 0, --machines at least 1")
-    fitted = models(stored.load(args.results))
-    show("Coefficients", coefficients_table(fitted))
-    show("Errors", errors_table(fitted))
-    for model in chosen(fitted):
-        show(f"PREDICTION, not measured: {model.kind}; ring with alpha {1e6 * args.alpha:g} us, "
-             f"beta {args.beta / 1e9:g} GB/s",
-             predictions_table(model, args.alpha, args.beta, args.machines))
-
-
-if __name__ == "__main__":
-    main()
+        print("--alpha must be at least 0, --beta above 0, --machines at least 1", file=sys.stderr)
+        return 2
+    print(chapter(results.load(args.results), args.alpha, args.beta, args.machines))
+    return 0
