@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
+from fastmom import npz
+from fastmom.checks import flag, integer
 from fastmom.data.cache import cache_dir
 from fastmom.data.idx import Bytes, Split
 from fastmom.data.render import SIZE, draw
-from fastmom.files import replacing
 
 VERSION = 1  # of the pixels: raise it with any change to them, so that no cached file is outdated
 _BATCH = 1000  # images drawn at once: bounds the memory, and is part of what a seed means
@@ -53,11 +55,10 @@ def load_digits(
     >>> sorted(y_test.tolist())
     [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9]
     """
-    n_train = _integer("n_train", n_train, 1)
-    n_test = _integer("n_test", n_test, 1)
-    seed = _integer("seed", seed, 0)
-    if not isinstance(cache, bool):
-        raise TypeError(f"cache is {cache!r}, must be True or False")
+    n_train = integer("n_train", n_train, 1)
+    n_test = integer("n_test", n_test, 1)
+    seed = integer("seed", seed, 0)
+    cache = flag("cache", cache)
     if not cache:
         return _generate(n_train, n_test, seed)
     try:
@@ -65,14 +66,6 @@ def load_digits(
     except OSError:  # no home directory
         return _generate(n_train, n_test, seed)
     return _read(file, n_train, n_test) or _write(file, _generate(n_train, n_test, seed))
-
-
-def _integer(name: str, value: int, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} is {value!r}, must be an integer")
-    if value < least:
-        raise ValueError(f"{name} is {value}, must be at least {least}")
-    return int(value)
 
 
 def _generate(n_train: int, n_test: int, seed: int) -> Split:
@@ -90,25 +83,24 @@ def _draw(n: int, rng: np.random.Generator) -> tuple[Bytes, Bytes]:
 
 
 def _read(file: Path, n_train: int, n_test: int) -> Split | None:
-    """Return what the cached file holds, None if that is not what it should be."""
+    """Return the cached images, or None if there are none or the file is not as it should be."""
+    wanted = {"x_train": (n_train, SIZE, SIZE), "y_train": (n_train,),
+              "x_test": (n_test, SIZE, SIZE), "y_test": (n_test,)}
     try:
-        with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as saved:
-            x_train, y_train = saved["x_train"], saved["y_train"]
-            x_test, y_test = saved["x_test"], saved["y_test"]
-    except Exception:  # missing, or damaged in one of many ways: either is drawn anew
-        return None
-    found = [(array.dtype, array.shape) for array in (x_train, y_train, x_test, y_test)]
-    shapes = [(n_train, SIZE, SIZE), (n_train,), (n_test, SIZE, SIZE), (n_test,)]
-    if found != [(np.uint8, shape) for shape in shapes]:
+        with npz.Archive(file) as archive:
+            found = {name: (m.shape, m.dtype) for name, m in archive.members.items()}
+            if found != {name: (shape, np.dtype(np.uint8)) for name, shape in wanted.items()}:
+                return None
+            x_train, y_train, x_test, y_test = map(archive.read, wanted)
+    except (OSError, npz.Damaged):  # either way they are drawn anew
         return None
     return (x_train, y_train), (x_test, y_test)
 
 
 def _write(file: Path, split: Split) -> Split:
     (x_train, y_train), (x_test, y_test) = split
-    try:
-        with replacing(file) as temporary:
-            np.savez(temporary, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
-    except OSError:  # a cache is a convenience: without it the digits are drawn each time
-        pass
+    arrays = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
+    # A cache is a convenience: without it the digits are drawn each time
+    with suppress(OSError):
+        npz.write(file, arrays, sync=False)
     return split

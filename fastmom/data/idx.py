@@ -13,14 +13,14 @@ import math
 import os
 import zlib
 from collections.abc import Mapping
-from io import BufferedIOBase
 from pathlib import Path
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastmom.data.errors import DataError
+from fastmom.files import open_regular
 
 Bytes: TypeAlias = NDArray[np.uint8]
 #: ``(x_train, y_train), (x_test, y_test)``
@@ -36,10 +36,14 @@ _UINT8 = 0x08
 _OTHER_TYPES = {0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
 _MAX_DIMENSIONS = 32  # NumPy 1's limit
 _BLOCK = 1 << 20
+_DEFLATE = 1032  # bytes that one byte of a gzip file can stand for at most: zlib's documentation
 
 
-def read_idx(path: str | os.PathLike[str], *, sha256: str | None = None) -> Bytes:
+def read_idx(path: str | os.PathLike[str], *, sha256: str | None = None,
+             shape: tuple[int, ...] | None = None) -> Bytes:
     """Read one IDX file of unsigned bytes.
+
+    Takes no more memory than the file states, and that only if a file of its size can hold it.
 
     Parameters
     ----------
@@ -47,6 +51,8 @@ def read_idx(path: str | os.PathLike[str], *, sha256: str | None = None) -> Byte
         The file. A name that ends in ``.gz`` is a gzip file, any other is plain.
     sha256 : str, optional
         The SHA-256, in hexadecimal, that the uncompressed bytes must have.
+    shape : tuple of int, optional
+        The shape that the array must have; if it has another, nothing more is read.
 
     Returns
     -------
@@ -56,7 +62,7 @@ def read_idx(path: str | os.PathLike[str], *, sha256: str | None = None) -> Byte
     Raises
     ------
     DataError
-        If the file is missing, is not whole or is not such a file. The message names the file.
+        If the file is missing, is not whole or is no such regular file. The message names it.
 
     Examples
     --------
@@ -68,8 +74,12 @@ def read_idx(path: str | os.PathLike[str], *, sha256: str | None = None) -> Byte
     """
     name = os.fspath(path)
     try:
-        with gzip.open(name) if name.endswith(".gz") else open(name, "rb") as stream:
-            return _parse(stream, sha256)
+        with open_regular(name) as file:
+            size = os.fstat(file.fileno()).st_size
+            if not name.endswith(".gz"):
+                return _parse(file, size, sha256, shape)
+            with gzip.GzipFile(fileobj=file) as stream:
+                return _parse(stream, size * _DEFLATE, sha256, shape)
     except FileNotFoundError as error:
         raise DataError(f"{name}: no such file") from error
     except gzip.BadGzipFile as error:
@@ -82,9 +92,16 @@ def read_idx(path: str | os.PathLike[str], *, sha256: str | None = None) -> Byte
         raise DataError(f"{name}: {error}") from error
 
 
-def _parse(stream: BufferedIOBase, sha256: str | None) -> Bytes:
+def _parse(stream: BinaryIO | gzip.GzipFile, most: int, sha256: str | None,
+           wanted: tuple[int, ...] | None) -> Bytes:
+    """Read from a stream that can have so many bytes at most."""
     header, shape = _read_header(stream)
-    size = math.prod(shape)
+    if wanted is not None and shape != wanted:
+        raise DataError(f"shape is {shape}, must be {wanted}")
+    size, most = math.prod(shape), most - len(header)
+    if size > most:
+        raise DataError(f"the header states the shape {shape}, {size} bytes, but only {most} can "
+                        f"follow")
     # One byte more than stated shows trailing bytes, and takes gzip to its checksum.
     elements = _read_at_most(stream, size + 1)
     if len(elements) != size:
@@ -98,7 +115,7 @@ def _parse(stream: BufferedIOBase, sha256: str | None) -> Bytes:
     return np.frombuffer(elements, np.uint8).reshape(shape)
 
 
-def _read_header(stream: BufferedIOBase) -> tuple[bytes, tuple[int, ...]]:
+def _read_header(stream: BinaryIO | gzip.GzipFile) -> tuple[bytes, tuple[int, ...]]:
     magic = stream.read(4)
     if len(magic) < 4:
         raise DataError(f"truncated: {len(magic)} bytes are no IDX header")
@@ -120,8 +137,8 @@ def _read_header(stream: BufferedIOBase) -> tuple[bytes, tuple[int, ...]]:
     return magic + dimensions, shape
 
 
-def _read_at_most(stream: BufferedIOBase, limit: int) -> bytearray:
-    """Read block by block: a limit from a damaged header must not become an allocation."""
+def _read_at_most(stream: BinaryIO | gzip.GzipFile, limit: int) -> bytearray:
+    """Read block by block: a limit from a damaged gzip file must not become an allocation."""
     data = bytearray()
     while len(data) < limit and (block := stream.read(min(limit - len(data), _BLOCK))):
         data += block

@@ -61,12 +61,18 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 
 class Mirror(ThreadingHTTPServer):
-    """Serves `files` (path to body); cuts the paths in `cut` short, does not answer if `mute`."""
+    """Serves `files` (path to body); cuts the paths in `cut` short, does not answer if `mute`.
+
+    What is in `dripping` comes byte by byte, what is in `endless` never ends.
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, bytes] = {}
         self.cut: set[str] = set()
+        self.dripping: set[str] = set()
+        self.endless: set[str] = set()
+        self.sent = 0
         self.gets: list[str] = []
         self.mute = False
         self.closing = threading.Event()
@@ -94,10 +100,26 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
+        if self.path not in self.server.endless:
+            self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        if body:
+        if not body:
+            return
+        if self.path in self.server.endless or self.path in self.server.dripping:
+            self.go_on(data)
+        else:
             self.wfile.write(data[: len(data) // 2] if self.path in self.server.cut else data)
+
+    def go_on(self, data: bytes) -> None:
+        """Send 64 KiB after 64 KiB, or a byte each 20 ms, until the other side hangs up."""
+        drip = self.path in self.server.dripping
+        piece, pause = (data[:1], 0.02) if drip else (bytes(1 << 16), 0.0)
+        try:
+            while not self.server.closing.wait(pause):
+                self.wfile.write(piece)
+                self.server.sent += len(piece)
+        except OSError:
+            pass
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -111,7 +133,8 @@ def mirror(arrays: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> It
     server = Mirror()
     for name, array in arrays.items():
         data = to_idx(array)
-        monkeypatch.setitem(mnist.SHA256, name, hashlib.sha256(data).hexdigest())
+        known = mnist.Known(array.shape, hashlib.sha256(data).hexdigest())
+        monkeypatch.setitem(mnist.KNOWN, name, known)
         for path in ("/a/", "/b/"):
             server.files[f"{path}{name}.gz"] = gzip.compress(data)
     monkeypatch.setattr(mnist, "MIRRORS", (server.url("/a/"), server.url("/b/")))

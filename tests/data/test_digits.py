@@ -85,13 +85,13 @@ def test_seeds_and_sizes(split: Split) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"n_train": 0}, ValueError, "n_train is 0, must be at least 1"),
-        ({"n_test": -1}, ValueError, "n_test is -1, must be at least 1"),
-        ({"seed": -1}, ValueError, "seed is -1, must be at least 0"),
-        ({"n_train": 10.0}, TypeError, "n_train is 10.0, must be an integer"),
-        ({"n_test": True}, TypeError, "n_test is True, must be an integer"),
-        ({"seed": None}, TypeError, "seed is None, must be an integer"),
-        ({"cache": 1}, TypeError, "cache is 1, must be True or False"),
+        ({"n_train": 0}, ValueError, "n_train must be an integer >= 1, not 0"),
+        ({"n_test": -1}, ValueError, "n_test must be an integer >= 1, not -1"),
+        ({"seed": -1}, ValueError, "seed must be an integer >= 0, not -1"),
+        ({"n_train": 10.0}, TypeError, "n_train must be an integer >= 1, not 10.0"),
+        ({"n_test": True}, TypeError, "n_test must be an integer >= 1, not True"),
+        ({"seed": None}, TypeError, "seed must be an integer >= 0, not None"),
+        ({"cache": 1}, TypeError, "cache must be True or False, not 1"),
     ],
 )
 def test_arguments(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -108,13 +108,21 @@ def test_cache(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert equal(load_digits(np.int64(30), 20), drawn), "cached"  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "shape", "dtype", "object", "text"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "shape", "dtype", "object", "text",
+                                    "deflated", "directory"])
 def test_a_damaged_cache_is_drawn_again(own_cache: Path, damage: str) -> None:
     drawn = load_digits(30, 20)
     (file,) = own_cache.iterdir()
     whole = file.read_bytes()
     arrays = dict(np.load(file))
-    if damage in ("shape", "dtype", "object"):
+    if damage == "directory":
+        file.unlink()
+        file.mkdir()
+        assert equal(load_digits(30, 20), drawn)
+        return
+    if damage == "deflated":
+        np.savez_compressed(file, **arrays)
+    elif damage in ("shape", "dtype", "object"):
         x = arrays["x_train"]
         arrays["x_train"] = x[1:] if damage == "shape" else x.astype(damage.replace("dtype", "i8"))
         np.savez(file, **arrays)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import re
 import struct
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +30,7 @@ from fastmom.data.idx import (
 
 GOOD = bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3]) + b"abcdef"
 HUGE = struct.pack(">4B3I", 0, 0, 8, 3, *3 * [2**32 - 1])
+PACKED_HUGE = gzip.compress(HUGE + b"abc", mtime=0)
 PACKED = gzip.compress(GOOD, mtime=0)  # the time would make the names of tests change
 
 ARRAYS = hnp.arrays(np.uint8, hnp.array_shapes(max_dims=4, min_side=1, max_side=6))
@@ -55,7 +59,7 @@ def test_reads(tmp_path: Path, name: str, data: bytes) -> None:
         ("x", b"", "truncated: 0 bytes"),
         ("x", GOOD[:3], "truncated: 3 bytes"),
         ("x", GOOD[:9], "truncated in the header, which states 2 dimensions"),
-        ("x", GOOD[:-1], "states the shape (2, 3), 6 bytes, but only 5 follow"),
+        ("x", GOOD[:-1], "states the shape (2, 3), 6 bytes, but only 5 can follow"),
         ("x", GOOD + b"g", "states the shape (2, 3), 6 bytes, but more follow"),
         ("x", b"\1" + GOOD[1:], "not an IDX file: starts with the bytes 01 00 08 02"),
         ("x", b"<html></html>", "not an IDX file: starts with the bytes 3c 68 74 6d"),
@@ -66,8 +70,9 @@ def test_reads(tmp_path: Path, name: str, data: bytes) -> None:
         ("x", b"\0\0\x08\0", "has 0 dimensions, must have 1 to 32"),
         ("x", b"\0\0\x08\xff" + bytes(2000), "has 255 dimensions, must have 1 to 32"),
         ("x", b"\0\0\x08\2" + bytes(8), "is empty: the header states the shape (0, 0)"),
-        ("x", HUGE + b"abc", "but only 3 follow"),
-        ("x.gz", gzip.compress(HUGE + b"abc", mtime=0), "but only 3 follow"),
+        ("x", HUGE + b"abc", "but only 3 can follow"),
+        ("x.gz", gzip.compress(GOOD[:-1], mtime=0), "6 bytes, but only 5 follow"),
+        ("x.gz", PACKED_HUGE, f"but only {len(PACKED_HUGE) * 1032 - 16} can follow"),
         ("x.gz", GOOD, "not a gzip file"),
         ("x.gz", b"", "truncated: 0 bytes"),
         ("x.gz", PACKED[:-9], "damaged or truncated gzip file"),
@@ -87,8 +92,43 @@ def test_rejects(tmp_path: Path, name: str, data: bytes | None, message: str) ->
 
 
 def test_rejects_a_directory(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"cannot be read \(Is a directory\)"):
         read_idx(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_does_not_wait_at_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x")
+    with pytest.raises(DataError, match=r"cannot be read \(Not a regular file\)"):
+        read_idx(tmp_path / "x")
+
+
+def test_rejects_another_shape_before_it_reads(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(GOOD[:-6])
+    assert read_fails(tmp_path / "x", shape=(3, 2)) == "shape is (2, 3), must be (3, 2)"
+    (tmp_path / "x").write_bytes(GOOD)
+    assert read_idx(tmp_path / "x", shape=(2, 3)).shape == (2, 3)
+
+
+def read_fails(path: Path, **arguments: Any) -> str:
+    with pytest.raises(DataError) as info:
+        read_idx(path, **arguments)
+    return str(info.value).removeprefix(f"{path}: ")
+
+
+@pytest.mark.parametrize("claimed", [1000, 1 << 22, 1 << 27])
+def test_memory_is_bounded_by_what_is_stated(tmp_path: Path, claimed: int) -> None:
+    """The content of the file would take 64 MB."""
+    header = struct.pack(">4BI", 0, 0, 8, 1, claimed)
+    (tmp_path / "x.gz").write_bytes(gzip.compress(header + bytes(1 << 26)))
+    tracemalloc.start()
+    try:
+        message = read_fails(tmp_path / "x.gz")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "but more follow" in message or "can follow" in message
+    assert peak < 2 * min(claimed, 1 << 26) + (1 << 22)
 
 
 def test_rejects_another_sha256(tmp_path: Path) -> None:
