@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 Point: TypeAlias = tuple[float, float]
 
-FAR = 10.0      # half-widths of the bounds from their middle: whoever gets there has diverged
-NEAR = 0.02     # of the diagonal of the bounds: whoever ends so close to a minimum has found it
+FAR = 10.0      # half-widths of the bounds from their middle: a path that gets there has diverged
+NEAR = 0.02     # of the diagonal of the bounds: a path that ends so close to a minimum has found it
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Surface:
     """A function of two parameters, and where to look at it.
 
@@ -44,6 +44,8 @@ class Surface:
         For each name of `classics` a learning rate that suits.
     steps : int
         How many show what there is to see.
+    why_lr : str
+        Why the learning rates differ, if they do.
     """
 
     name: str
@@ -55,11 +57,17 @@ class Surface:
     minima: tuple[Point, ...]
     lr: Mapping[str, float]
     steps: int
+    why_lr: str = ""
+
+    def __repr__(self) -> str:
+        minima = " and ".join(map(as_text, self.minima))
+        return (f"<Surface {self.name!r}: from {as_text(self.start)} to {minima}, {self.steps} "
+                f"step{'s' * (self.steps != 1)}>")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trajectory:
-    """What one optimizer did on one surface.
+    """The path of one optimizer on one surface.
 
     Attributes
     ----------
@@ -88,23 +96,34 @@ class Trajectory:
     def steps(self) -> int:
         return len(self.values) - 1
 
+    def __repr__(self) -> str:
+        end = ("diverged" if self.diverged else "no minimum" if self.minimum is None else
+               f"the minimum {as_text(self.surface.minima[self.minimum])}")
+        return (f"<Trajectory of {self.label} on {self.surface.name!r}, lr {self.lr:.3g}: "
+                f"{self.steps} step{'s' * (self.steps != 1)} to f = {self.values[-1]:.3g}, {end}>")
+
     def distance(self, minimum: int = 0) -> float:
-        """Of the last point to this minimum of the surface."""
+        """Return the distance of the last point to this minimum of the surface."""
         return math.dist(self.points[-1], self.surface.minima[minimum])
 
     @property
     def minimum(self) -> int | None:
-        """The minimum it ended at (within 2% of the bounds' diagonal), or None."""
+        """Index of the minimum it ended at (within 2% of the bounds' diagonal), or None."""
         (left, right), (low, high) = self.surface.bounds
         near = NEAR * math.hypot(right - left, high - low)
         ends = [i for i in range(len(self.surface.minima)) if self.distance(i) <= near]
         return ends[0] if ends and not self.diverged else None
 
 
+def as_text(at: Point) -> str:
+    """Return a point as text."""
+    return f"({at[0]:g}, {at[1]:g})"
+
+
 # Surfaces -----------------------------------------------------------------------------------------
 
 def ravine(condition: float = 100.0, angle: float = 0.0) -> Surface:
-    r"""A long quadratic valley: ``(u^2 + condition v^2) / 2``, turned by `angle`.
+    r"""Return a long quadratic valley: ``(u^2 + condition v^2) / 2``, turned by `angle`.
 
     Plain descent must take short steps for the steep direction, v, and so crawls along u. With the
     learning rate of the best worst case, ``2 / (condition + 1)``, which is taken here, both errors
@@ -145,7 +164,7 @@ def ravine(condition: float = 100.0, angle: float = 0.0) -> Surface:
         "ravine", f"ravine, condition number {condition:g}", function, gradient,
         start=turned(-4.0, 0.7 * width), bounds=((left, right), (low, high)), minima=((0.0, 0.0),),
         lr={"SGD": 2 / (condition + 1), "momentum": 1 / condition, "Nesterov": 1 / condition},
-        steps=150)
+        steps=150, why_lr="SGD's best lr can be too high for Nesterov")
 
 
 def rosenbrock(x: Any, y: Any) -> Any:
@@ -199,7 +218,7 @@ SURFACES: dict[str, Surface] = {surface.name: surface for surface in (
 # Paths --------------------------------------------------------------------------------------------
 
 def classics(momentum: float = 0.9) -> dict[str, Callable[..., Optimizer]]:
-    """Plain descent, the heavy ball and Nesterov's momentum, by name.
+    """Return plain descent, the heavy ball and Nesterov's momentum, by name.
 
     Each is called with parameters and ``lr=``, and gives the optimizer. Any class of the library
     can be put beside them: ``classics() | {"Adam": fm.Adam}``.
@@ -220,7 +239,7 @@ def paths(surface: Surface, steps: int | None = None,
     steps : int, optional
         >= 1; the surface's own number if None.
     methods : mapping of str to callable, optional
-        What gives an optimizer when called with parameters and ``lr=``; `classics` if None.
+        Each returns an optimizer when called with parameters and ``lr=``; `classics` if None.
     lr : float, optional
         For all methods; if None, each takes the surface's for its name.
 
@@ -259,7 +278,7 @@ def paths(surface: Surface, steps: int | None = None,
 
 def descend(surface: Surface, steps: int, name: str, make: Callable[..., Optimizer],
             lr: float) -> Trajectory:
-    """One path, cut before the first point that is not finite or far out of bounds."""
+    """Return one path, cut before the first point that is not finite or far out of bounds."""
     point = np.array(surface.start, np.float64)
     optimizer: Any = make([point], lr=lr)
     momentum = getattr(optimizer, "momentum", 0.0)

@@ -134,6 +134,18 @@ def test_any_optimizer_can_take_part() -> None:
     np.testing.assert_allclose(abs(found["Adam"].points[1] - WELL.start), 0.01, rtol=1e-6)
 
 
+@pytest.mark.parametrize(("shown", "text"), [
+    (WELL, "<Surface 'double-well': from (1.8, -1) to (-1.1, -0.55) and (1, 0.5), 150 steps>"),
+    (paths(WELL, 150)["momentum"], "<Trajectory of momentum 0.9 on 'double-well', lr 0.05: "
+                                   "150 steps to f = 2.92e-07, the minimum (-1.1, -0.55)>"),
+    (paths(WELL, 1, lr=0.1)["SGD"], "<Trajectory of SGD on 'double-well', lr 0.1: 1 step to "
+                                    "f = 1.43, no minimum>"),
+    (paths(WELL, lr=5)["SGD"], "<Trajectory of SGD on 'double-well', lr 5: 0 steps to f = 3.26, "
+                               "diverged>")], ids=lambda case: type(case).__name__)
+def test_repr(shown: Any, text: str) -> None:
+    assert repr(shown) == text
+
+
 WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: paths(WELL, 0), ValueError, "steps must be an integer >= 1 or None, not 0"),
     (lambda: paths(WELL, 1.5), TypeError, "steps must be an integer >= 1 or None, not 1.5"),

@@ -27,13 +27,14 @@ def add(commands: Any) -> None:
     option = command.add_argument
     option("--surface", nargs="+", choices=list(SURFACES), default=list(SURFACES), metavar="NAME",
            help=f"{', '.join(SURFACES)} (default: all)")
-    option("--steps", type=POSITIVE, help="default: what suits each surface")
+    option("--steps", type=POSITIVE, help="of each method (default: what suits each surface)")
     option("--lr", type=number(float, lambda x: 0 <= x < math.inf, "a finite number >= 0"),
-           help="learning rate (default: what suits each surface)")
+           help="learning rate (default: what suits each surface, the same for all methods but in "
+                "the ravine, where SGD's best is too high for Nesterov)")
     option("--momentum", type=number(float, lambda m: 0 <= m <= 1, "a number from 0 to 1"),
            default=0.9, help="of momentum and Nesterov (default: 0.9)")
     option("--output", type=file(*SUFFIXES), default=Path("landscape.png"), metavar="FILE",
-           help=f"the figure: {', '.join(SUFFIXES)} (default: landscape.png)")
+           help=f"the figure, {', '.join(SUFFIXES)} (default: landscape.png)")
     option("--animate", type=file(".gif"), metavar="FILE.gif", help="write an animation too")
     command.set_defaults(run=run)
 
@@ -51,6 +52,9 @@ def run(args: argparse.Namespace) -> int:
         for path in found.values():
             print(ROW.format(path.surface.name, path.label, f"{path.lr:.3g}", path.steps,
                              f"{path.values[-1]:.2e}", f"{path.distance():.2e}", ended(path)))
+    for name in args.surface:
+        if args.lr is None and SURFACES[name].why_lr:
+            print(f"lr in the {name}: {SURFACES[name].why_lr}")
     sys.stdout.flush()
     plot.save_figure(figure, args.output)
     print(f"figure: {args.output}", flush=True)
@@ -61,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def animate(results: dict[str, dict[str, Trajectory]], path: Path) -> None:
-    """With a progress bar on a terminal."""
+    """Write the animation, with a progress bar on a terminal."""
     if not sys.stdout.isatty():
         return plot.animate_landscape(results, path, frames=FRAMES)
     with progress_bar(sys.stdout, FRAMES, path.name, unit="frame") as bar:
@@ -69,7 +73,7 @@ def animate(results: dict[str, dict[str, Trajectory]], path: Path) -> None:
 
 
 def ended(path: Trajectory) -> str:
-    """Where a path has ended, in words."""
+    """Return in words where a path has ended."""
     if path.diverged:
         return f"diverged at step {path.steps + 1}"
     if path.minimum is None:

@@ -11,10 +11,12 @@ import numpy as np
 
 from fastmom.files import replacing
 from fastmom.plot.style import (
+    NORMAL,
     check_suffix,
     colours_of,
     decorate,
     legend,
+    naming,
     new_figure,
     whole_numbers,
 )
@@ -31,12 +33,12 @@ if TYPE_CHECKING:
 
 SHADES = [f"#{shade:02x}{shade:02x}{shade:02x}" for shade in range(255, 255 - 23 * 2, -2)]
 PAUSE = 20          # frames of an animation's end, to look at
-SCREEN = 100        # dots per inch of an animation
+DOTTED = 300        # steps of a path, at most, that can be told apart
 LOWEST = 1e-12      # of the values on the axis: what is below shows rounding only
 
 
 def plot_landscape(results: Results) -> Figure:
-    """Paths on surfaces, and beside each surface the value at each step.
+    """Draw paths on surfaces, and beside each surface the value at each step.
 
     Parameters
     ----------
@@ -46,7 +48,7 @@ def plot_landscape(results: Results) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        A path that diverged ends in a cross.
+        A path that diverged ends in a cross. A notebook shows it.
 
     Raises
     ------
@@ -85,6 +87,8 @@ def animate_landscape(results: Results, path: str | os.PathLike[str], *, frames:
     ------
     ImportError
         Without matplotlib.
+    OSError
+        If the file cannot be written: names it, and leaves the one that was there.
     ValueError
         For another ending, fewer frames, or as `plot_landscape` does.
     """
@@ -93,9 +97,11 @@ def animate_landscape(results: Results, path: str | os.PathLike[str], *, frames:
         raise ValueError(f"frames must be an integer >= 2, not {frames!r}")
     figure, rows = draw(results)
     from matplotlib.animation import PillowWriter
+
+    from fastmom.plot.figure import SCREEN
     freeze(figure, [artist for row in rows for line in row for artist in line.artists])
     writer = PillowWriter(fps=20)
-    with replacing(target) as partial:
+    with naming(target), replacing(target) as partial:
         writer.setup(figure, str(partial), SCREEN)
         for frame in range(frames):
             for row in rows:
@@ -112,6 +118,7 @@ def animate_landscape(results: Results, path: str | os.PathLike[str], *, frames:
 
 def freeze(figure: Figure, moving: Sequence[Artist]) -> None:
     """Make a picture of all that does not move: drawing contours anew takes most of a frame."""
+    from fastmom.plot.figure import SCREEN
     figure.draw_without_rendering()     # settles the layout, which is to stay
     figure.set_layout_engine("none")
     for artist in moving:
@@ -133,18 +140,22 @@ class Moving:
     """The lines of one trajectory, which can be shown in part."""
 
     def __init__(self, trajectory: Trajectory, on_surface: Axes, over_steps: Axes,
-                 colour: str) -> None:
+                 colour: str, above: int) -> None:
         self.trajectory = trajectory
-        self.path, = on_surface.plot([], [], color=colour, lw=1.0, marker="o", ms=2.2, mew=0)
+        # where others lie on it, a path is seen by its margins
+        self.margin, = on_surface.plot([], [], color=colour, lw=1 + 3 * above, alpha=0.4)
+        self.path, = on_surface.plot([], [], color=colour, lw=1.0, ms=2.2, mew=0,
+                                     marker="o" if trajectory.steps <= DOTTED else "")
         self.head, = on_surface.plot([], [], color=colour, mec="white", zorder=4)
         self.value, = over_steps.plot([], [], color=colour, lw=1.6)
         self.last, = over_steps.plot([], [], color=colour, mec="white", zorder=4)
-        self.artists = [self.path, self.head, self.value, self.last]
+        self.artists = [self.margin, self.path, self.head, self.value, self.last]
 
     def show(self, step: int) -> None:
-        """The path up to this step."""
+        """Show the path up to this step."""
         whole = self.trajectory
         n = min(step, whole.steps) + 1
+        self.margin.set_data(*whole.points[:n].T)
         self.path.set_data(*whole.points[:n].T)
         self.head.set_data(*whole.points[n - 1:n].T)
         self.value.set_data(range(n), whole.values[:n])
@@ -155,7 +166,7 @@ class Moving:
 
 
 def draw(results: Results) -> tuple[Figure, list[list[Moving]]]:
-    """The whole figure, and the lines of each row."""
+    """Return the whole figure, and the lines of each row."""
     if empty := [title for title, row in results.items() if not row]:
         raise ValueError(f"results: {empty[0]!r} has no paths")
     colours = colours_of(path.label for row in results.values() for path in row.values())
@@ -167,11 +178,18 @@ def draw(results: Results) -> tuple[Figure, list[list[Moving]]]:
         draw_surface(left, found[0].surface)
         decorate(left, "x", "y", title)
         left.grid(False)
-        decorate(right, "step", "value", rates(row))
-        lines = [Moving(path, left, right, colours[path.label]) for path in found]
+        decorate(right, "step", "f(x, y) (log)", rates(row))
+        lines = [Moving(path, left, right, colours[path.label], len(found) - 1 - i)
+                 for i, path in enumerate(found)]
         values = np.concatenate([path.values for path in found])
-        right.set(yscale="log", xlim=(0, 1.02 * max(1, *(path.steps for path in found))),
-                  ylim=np.maximum((values.min(), values.max()), LOWEST) * (0.5, 2))
+        last, low, high = max(path.steps for path in found), values.min(), values.max()
+        margin = 0.02 * max(last, 1)
+        right.set(yscale="log", xlim=(-margin, max(last, 1) + margin),
+                  ylim=np.maximum((min(low, high / 10), high), LOWEST) * (0.5, 2))
+        if not last:
+            right.text(0.5, 0.5, "diverged at the first step:\nlower lr", ha="center", va="center",
+                       fontsize=NORMAL, transform=right.transAxes)
+        right.yaxis.set_minor_formatter("")
         whole_numbers(right)
         for line in lines:
             line.show(line.trajectory.steps)
@@ -189,7 +207,7 @@ MARKS: dict[str, dict[str, Any]] = {
 
 
 def explained(results: Results, colours: Mapping[str, str]) -> Iterator[Line2D]:
-    """What the legend shows: the methods, and the marks that the figure has."""
+    """Yield the legend's entries: the methods, and the marks that the figure has."""
     from matplotlib.lines import Line2D
     for label, colour in colours.items():
         yield Line2D([], [], color=colour, lw=2, label=label)
@@ -202,7 +220,7 @@ def explained(results: Results, colours: Mapping[str, str]) -> Iterator[Line2D]:
 
 
 def draw_surface(axes: Axes, surface: Surface) -> None:
-    """Contours at equal ratios, the start and the minima."""
+    """Draw contours at equal ratios, the start and the minima."""
     (left, right), (low, high) = surface.bounds
     x, y = np.meshgrid(np.linspace(left, right, 300), np.linspace(low, high, 300))
     with np.errstate(all="ignore"):
@@ -217,9 +235,12 @@ def draw_surface(axes: Axes, surface: Surface) -> None:
 
 
 def rates(row: Mapping[str, Trajectory]) -> str:
-    """The learning rates of a row; who has which, if they differ."""
+    """Return the learning rates of a row; if they differ, of which methods and why."""
     by_rate: dict[float, list[str]] = {}
     for name, path in row.items():
         by_rate.setdefault(path.lr, []).append(name)
-    return "lr " + "; ".join(f"{lr:.3g}" + f" ({', '.join(names)})" * (len(by_rate) > 1)
-                             for lr, names in by_rate.items())
+    if len(by_rate) == 1:
+        return f"lr {next(iter(by_rate)):.3g}"
+    why = next(iter(row.values())).surface.why_lr
+    return "lr " + "; ".join(f"{lr:.3g} ({', '.join(names)})" for lr, names in by_rate.items()) \
+        + f"\n{why}" * bool(why)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,13 +96,18 @@ def decorate(axes: Axes, x: str, y: str, title: str = "") -> None:
 
 def legend(figure: Figure, handles: Sequence[Any], title: str = "") -> None:
     """Add one legend for all axes above them, where it hides nothing; in columns that fit."""
-    widths = [len(str(handle.get_label())) + 8 for handle in handles]     # in letters, roughly
-    room = 14 * figure.get_figwidth()
-    columns = len(handles) if sum(widths) <= room else max(1, int(room // max(widths)))
-    if handles or title:
-        figure.legend(handles=handles, loc="outside upper left", ncols=max(columns, 1),
-                      frameon=False, fontsize=NORMAL, title=title or None, title_fontsize=NORMAL,
-                      alignment="left")
+    if not (handles or title):
+        return
+    room = int(13 * figure.get_figwidth())      # in letters, roughly
+    for handle in handles:
+        handle.set_label(textwrap.fill(str(handle.get_label()), room - 7))
+    widths = [7 + max(map(len, handle.get_label().split("\n"))) for handle in handles]
+    columns = len(handles) if sum(widths) <= room else room // max(widths)
+    by_rows = [handle for column in range(columns) for handle in handles[column::columns]]
+    title = "\n".join(textwrap.fill(line, room) for line in title.split("\n"))
+    figure.legend(handles=by_rows, loc="outside upper left", ncols=max(columns, 1), frameon=False,
+                  fontsize=NORMAL, title=title or None, title_fontsize=NORMAL, alignment="left",
+                  columnspacing=1.6)
 
 
 def whole_numbers(axes: Axes) -> None:

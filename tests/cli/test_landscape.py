@@ -22,7 +22,8 @@ POSIX = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and t
 
 def rows(out: str) -> list[list[str]]:
     """The cells of the table: two of fixed width, and five more."""
-    lines = [line for line in out.splitlines() if not line.startswith(("figure:", "animation:"))]
+    others = "figure:", "animation:", "lr in the"
+    lines = [line for line in out.splitlines() if not line.startswith(others)]
     table = [[line[:12].strip(), line[13:27].strip(), *line[28:].split(maxsplit=4)]
              for line in lines]
     assert table[0] == ["surface", "method", "lr", "steps", "value", "distance", "ended"]
@@ -35,7 +36,8 @@ def test_the_table_and_the_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert landscape() == 0
     out, err = capsys.readouterr()
     assert err == ""
-    assert out.endswith("\nfigure: landscape.png\n")
+    assert out.endswith("\nlr in the ravine: SGD's best lr can be too high for Nesterov\n"
+                        "figure: landscape.png\n")
     table = rows(out)
     assert [row[:2] for row in table] == [
         [name, method] for name in SURFACES for method in ("SGD", "momentum 0.9", "Nesterov 0.9")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,10 @@ def test_landscape_shows_paths_values_start_and_minima() -> None:
                                   RESULTS.values(), strict=True):
         for colour, path in zip(COLOURS, row.values(), strict=False):
             shown = [line.get_xydata() for line in left.lines if line.get_color() == colour]
-            np.testing.assert_array_equal(shown[0], path.points)
-            np.testing.assert_array_equal(shown[1], path.points[-1:])
+            margin, line, end = shown
+            np.testing.assert_array_equal(margin, path.points)
+            np.testing.assert_array_equal(line, path.points)
+            np.testing.assert_array_equal(end, path.points[-1:])
             np.testing.assert_array_equal(lines(right, colour)[0], path.values)
             cross = [line.get_marker() for line in right.lines if line.get_color() == colour][1]
             assert (cross == "X") == path.diverged
@@ -36,6 +39,7 @@ def test_landscape_shows_paths_values_start_and_minima() -> None:
                  if line.get_color() in ("black", "white")}
         assert marks == {surface.start, *surface.minima}
         assert right.get_yscale() == "log"
+        assert right.get_ylabel() == "f(x, y) (log)"
     assert figure.axes[1].get_title(loc="left") == "lr 0.05"
     assert {path.diverged for path in RESULTS["beale"].values()} == {True, False}
 
@@ -50,7 +54,26 @@ def test_the_legend_explains_what_is_there(results: Any, marks: set[str]) -> Non
 
 def test_learning_rates_that_differ_are_told_apart() -> None:
     figure = plot.plot_landscape({"ravine": paths(SURFACES["ravine"], 5)})
-    assert figure.axes[1].get_title(loc="left") == "lr 0.0198 (SGD); 0.01 (momentum, Nesterov)"
+    assert figure.axes[1].get_title(loc="left") == (
+        "lr 0.0198 (SGD); 0.01 (momentum, Nesterov)\nSGD's best lr can be too high for Nesterov")
+    assert paths(SURFACES["ravine"], lr=SURFACES["ravine"].lr["SGD"])["Nesterov"].diverged
+
+
+def test_a_path_under_others_is_seen_by_its_margins() -> None:
+    surface = plot.plot_landscape({"rosenbrock": paths(SURFACES["rosenbrock"], 400)}).axes[0]
+    widths = [[line.get_linewidth() for line in surface.lines if line.get_color() == colour][:2]
+              for colour in COLOURS[:3]]
+    margins, lines = zip(*widths, strict=True)
+    assert min(-np.diff(margins)) >= 2
+    assert lines == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(("lr", "empty"), [(5, True), (0.02, False), (0.001, False)])
+def test_an_empty_panel_says_why(lr: float, empty: bool, tmp_path: Path) -> None:
+    figure = plot.plot_landscape({"rosenbrock": paths(SURFACES["rosenbrock"], 100, lr=lr)})
+    assert [text.get_text() for text in figure.axes[1].texts] == (
+        ["diverged at the first step:\nlower lr"] if empty else [])
+    plot.save_figure(figure, tmp_path / "a.png")
 
 
 def test_a_surface_with_holes_and_a_path_that_starts_at_the_minimum(tmp_path: Path) -> None:
@@ -91,6 +114,16 @@ def test_an_interrupted_animation_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         plot.animate_landscape({"well": RESULTS["well"]}, tmp_path / "paths.gif", frames=3,
                                progress=interrupt)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_an_animation_and_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(writer: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr("matplotlib.animation.PillowWriter.finish", full)
+    monkeypatch.setattr("fastmom.plot.landscape.PAUSE", 0)
+    with pytest.raises(OSError, match=r"paths\.gif cannot be written: No space left on device"):
+        plot.animate_landscape({"well": RESULTS["well"]}, tmp_path / "paths.gif", frames=2)
     assert [*tmp_path.iterdir()] == []
 
 
