@@ -53,7 +53,8 @@ CALLS: dict[str, tuple[Callable[..., Any], list[Any]]] = {
 }
 
 # what may be None
-OPTIONAL = {("bias_activation", 1), ("activation_gradient", 2), ("gelu", 1), *(("Nonzeros.load", i) for i in (1, 2)),
+OPTIONAL = {("bias_activation", 1), ("activation_gradient", 2), ("gelu", 1),
+            *(("Nonzeros.load", i) for i in (1, 2)),
             *(("softmax_cross_entropy", i) for i in (1, 2, 3))}
 
 WRONG: dict[str, Callable[[Any], Any]] = {
