@@ -31,7 +31,7 @@ def images(case: str, digits: tuple[Any, Any]) -> Any:
 
 def idx(array: Any) -> bytes:
     header = np.array([0x0800 + array.ndim, *array.shape], ">u4")
-    return header.tobytes() + array.tobytes()
+    return bytes(header.tobytes() + array.tobytes())
 
 
 @rows(*READING)

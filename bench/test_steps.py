@@ -61,7 +61,7 @@ class Case(NamedTuple):
 
     def arrays(self, seed: int) -> list[Any]:
         rng = np.random.default_rng(seed)
-        return [rng.standard_normal(shape, self.dtype) for shape in self.shapes]
+        return [rng.standard_normal(shape, np.dtype(self.dtype).type) for shape in self.shapes]
 
     def bound(self) -> Optimizer:
         make: Any = OPTIMIZERS[self.optimizer]      # each has arguments of its own

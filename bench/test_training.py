@@ -43,7 +43,8 @@ class Case(NamedTuple):
         return model
 
 
-ARTICLE, LARGER = {"hidden": (128,), "batch": 32}, {"hidden": (512, 512), "batch": 128}
+ARTICLE: dict[str, Any] = {"hidden": (128,), "batch": 32}
+LARGER: dict[str, Any] = {"hidden": (512, 512), "batch": 128}
 TRAINING = [(Case("train", 10_000, **ARTICLE), False), (Case("train", 2_000, **LARGER), False),
             (Case("train", 60_000, **ARTICLE), True), (Case("train", 20_000, **LARGER), True)]
 USE = [(Case(what, samples, **network), full) for network in (ARTICLE, LARGER)
@@ -59,7 +60,8 @@ def tables(cases: list[tuple[Case, bool]]) -> pytest.MarkDecorator:
 @pytest.fixture
 def data(case: Case, digits: tuple[Any, Any]) -> tuple[Any, Any]:
     """So many samples; there are 10,000 different ones."""
-    return tuple(np.resize(array, (case.samples, *array.shape[1:])) for array in digits)
+    x, y = (np.resize(array, (case.samples, *array.shape[1:])) for array in digits)
+    return x, y
 
 
 @tables(TRAINING)

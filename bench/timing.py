@@ -89,7 +89,7 @@ class Worker:
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self.variants: list[str] = []
-        self.versions = self.note = ""
+        self.versions = self.note = self.missing = ""
         self.log: Any = tempfile.TemporaryFile()    # noqa: SIM115  (stderr, until it closes)
         try:
             self.process: Any = subprocess.Popen(
@@ -99,7 +99,7 @@ class Worker:
             self.process, self.missing = None, f"{Path(command[0]).name}: {error.strerror}"
             return
         ready = self._answer()
-        self.missing: str = ready.get("missing") or ready.get("error", "")
+        self.missing = ready.get("missing") or ready.get("error", "")
         self.variants = ready.get("variants", [])
         self.versions, self.note = ready.get("versions", ""), ready.get("note", "")
         if self.missing:
@@ -201,14 +201,15 @@ class Load:
 
     def during(self, record: Record) -> None:
         """Let it take its turn, and watch the others."""
-        start, machine, mine = time.perf_counter(), _machine_seconds(), time.process_time()
+        start, machine, here = time.perf_counter(), _machine_seconds(), time.process_time()
         before = [worker.cpu_seconds() for worker in self.workers]
         record.take_turn()
         wall = time.perf_counter() - start
         used = {worker: worker.cpu_seconds() - b
                 for worker, b in zip(self.workers, before, strict=True)}
-        known = sum(used.values()) + (time.process_time() - mine)
-        self.waiting.append((sum(used.values()) - used.get(record.worker, 0.0)) / wall)
+        known = sum(used.values()) + (time.process_time() - here)
+        mine = used[record.worker] if record.worker else 0.0
+        self.waiting.append((sum(used.values()) - mine) / wall)
         self.others.append(max(0.0, _machine_seconds() - machine - known) / wall)
         record.others.append(self.others[-1])
 

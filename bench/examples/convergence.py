@@ -1,4 +1,4 @@
-r"""What momentum is worth: ``python -m bench.convergence --plot convergence.png``.
+r"""Show what momentum is worth: ``python bench/examples/convergence.py --plot convergence.png``.
 
 Counts the steps that `fastmom.SGD` takes to within 1e-6 of the optimum, relative to where it
 starts, on quadratics ``sum(a x^2) / 2`` whose 50 curvatures `a` are spread from 1 to the condition
@@ -63,7 +63,7 @@ def methods(condition: float) -> dict[str, Method]:
 
 
 def steps_needed(condition: float, method: Method) -> int:
-    """Steps until the distance has shrunk enough, to a thousandth of those expected."""
+    """Return the steps until the distance is `WITHIN` of the first, to 0.1 % of those expected."""
     curvature = np.geomspace(1, condition, DIRECTIONS)
     p = np.ones(DIRECTIONS)
     g = np.empty_like(p)
@@ -130,7 +130,7 @@ def draw(figure: Any, rows: list[dict[str, Any]]) -> None:
 
 
 def slope(axes: Any, power: float, start: float, label: str, above: bool) -> None:
-    """A line from κ = 10^3 to 10^5 beside the data, growing as that power of κ."""
+    """Draw a line from κ = 10^3 to 10^5 beside the data, growing as that power of κ."""
     axes.plot([1e3, 1e5], [start, start * 100 ** power], color="black", lw=1)
     axes.annotate(label, (1e4, start * 10 ** power), (-8, 8) if above else (8, -8), fontsize=13,
                   textcoords="offset points", ha="right" if above else "left",
