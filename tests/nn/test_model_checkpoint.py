@@ -51,6 +51,56 @@ def test_only_its_own_files_are_deleted(tmp_path: Path) -> None:
     assert files(tmp_path) == {"0.npz": "other", "5.npz": "5.0"}
 
 
+def test_a_file_that_was_replaced_is_not_deleted(tmp_path: Path) -> None:
+    def replace(epoch: int, logs: Any) -> None:
+        if epoch == 1:
+            (tmp_path / "1.npz").write_text("the user's own")
+    checkpoint = nn.ModelCheckpoint(tmp_path / "{epoch}.npz", keep=1)
+    train([checkpoint, nn.LambdaCallback(on_epoch_begin=replace)], LOSSES)
+    assert files(tmp_path) == {"1.npz": "the user's own", "5.npz": "5.0"}
+
+
+@pytest.mark.parametrize("loaded", [True, False], ids=["from a state", "adopted"])
+def test_a_resumed_training_deletes_the_files_of_the_one_before(
+        loaded: bool, tmp_path: Path) -> None:
+    """And no other: neither what was replaced meanwhile nor what others have written."""
+    first, second = (nn.ModelCheckpoint(tmp_path / "{epoch}.npz", keep=2) for _ in range(2))
+    (tmp_path / "0.npz").write_text("other")
+    train([first], LOSSES[:3])
+    assert sorted(files(tmp_path)) == ["0.npz", "2.npz", "3.npz"]
+    if loaded:
+        second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    else:
+        second.adopt(tmp_path / "3.npz")
+    (tmp_path / "2.npz").write_text("the user's own")
+    train([second], LOSSES[3:], first=3)
+    assert files(tmp_path) == {"0.npz": "other", "2.npz": "the user's own", "4.npz": "1.0",
+                               "5.npz": "2.0"}
+
+
+@pytest.mark.parametrize("name", ["best.npz", "x/1-.npz", "../1-.npz", ".1-.npz"])
+def test_a_state_cannot_make_it_delete_what_it_would_not_write(name: str, tmp_path: Path) -> None:
+    directory = tmp_path / "a"
+    (directory / "x").mkdir(parents=True)
+    (directory / name).write_text("other")
+    status = (directory / name).stat()
+    checkpoint = nn.ModelCheckpoint(directory / "{epoch}-.npz", keep=1)
+    entry = [str(directory / name), status.st_size, status.st_mtime_ns]
+    checkpoint.load_state_dict({"best": None, "written": [entry]})
+    train([checkpoint], LOSSES)
+    assert (directory / name).exists()
+
+
+def test_extra(tmp_path: Path) -> None:
+    class WithExtra(Model):
+        def save(self, path: str, extra: Any = None) -> None:
+            Path(path).write_text(str(extra))
+    numbers = iter(range(9))
+    train([nn.ModelCheckpoint(tmp_path / "{epoch}.npz", keep=2, extra=lambda: next(numbers))],
+          LOSSES, WithExtra())
+    assert files(tmp_path) == {"4.npz": "3", "5.npz": "4"}
+
+
 def test_nothing_is_deleted_before_the_new_file_is_written(tmp_path: Path) -> None:
     class Full(Model):
         def save(self, path: str) -> None:
@@ -80,7 +130,10 @@ def test_a_later_training_does_not_replace_a_better_model(tmp_path: Path) -> Non
 @pytest.mark.parametrize(("state", "message"), [
     ({"best": None}, "state must have best, written, not {'best': None}"),
     ({"best": True, "written": []}, "state['best'] must be a finite number, not True"),
-    ({"best": 1, "written": [1]}, "state['written'] must be a list of paths, not [1]"),
+    ({"best": 1, "written": [1]},
+     "state['written'] must be a list of [path, bytes, nanoseconds], not [1]"),
+    ({"best": 1, "written": [["m.npz", 1]]}, "must be a list of [path, bytes, nanoseconds], not"),
+    ({"best": 1, "written": [["m.npz", 1, "2"]]}, "must be a list of [path, bytes, nanoseconds]"),
 ])
 def test_a_wrong_state(state: Any, message: str) -> None:
     checkpoint = nn.ModelCheckpoint("m.npz")
@@ -111,6 +164,7 @@ def test_a_figure_that_is_missing(tmp_path: Path, path: str, arguments: Any, mes
     ("m.npz", {"save_best_only": 1}, TypeError, "save_best_only must be True or False, not 1"),
     ("m.npz", {"mode": "max"}, ValueError,
      "monitor='val_loss' and mode='max' need save_best_only=True"),
+    ("m.npz", {"extra": {}}, TypeError, "extra must be callable or None, not {}"),
     ("m.npz", {"mode": "low", "save_best_only": True}, ValueError,
      "mode must be 'auto', 'min' or 'max', not 'low'"),
 ])

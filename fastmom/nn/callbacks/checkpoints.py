@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from string import Formatter
-from typing import Any
+from typing import Any, TypeAlias
 
 from fastmom.checks import integer
 from fastmom.nn.callbacks.base import Callback, Logs, check_state
 from fastmom.nn.callbacks.history import Metrics
 from fastmom.nn.callbacks.monitor import Monitor, number_or_none
+
+Stamp: TypeAlias = tuple[int, int]      # size and time of modification: is it still the same file?
 
 
 class ModelCheckpoint(Callback):
@@ -31,7 +33,10 @@ class ModelCheckpoint(Callback):
     mode : {"auto", "min", "max"}
         Whether a lower or a higher value is better. ``"auto"`` tells by the name.
     keep : int, optional
-        After saving, delete all but the latest so many files that this object has written.
+        After saving, delete all but the latest so many files that this object has written. A file
+        that somebody has changed or replaced since is not its own, and stays.
+    extra : callable, optional
+        Called before each save: the file holds what it returns as its `extra`. Data for JSON.
 
     Attributes
     ----------
@@ -52,7 +57,7 @@ class ModelCheckpoint(Callback):
 
     def __init__(self, path: str | os.PathLike[str], monitor: str = "val_loss",
                  save_best_only: bool = False, mode: str = "auto",
-                 keep: int | None = None) -> None:
+                 keep: int | None = None, extra: Callable[[], Any] | None = None) -> None:
         self.path = os.fspath(path)
         if not isinstance(self.path, str) or not self.path.endswith(".npz"):
             raise ValueError(f"path must end in .npz, not {self.path!r}")
@@ -67,11 +72,17 @@ class ModelCheckpoint(Callback):
         if keep is not None and not fields:
             raise ValueError(f"keep={keep!r} needs a path with a field, such as {{epoch}}, not "
                              f"{self.path!r}")
-        self.mode = mode
+        if extra is not None and not callable(extra):
+            raise TypeError(f"extra must be callable or None, not {extra!r}")
+        self.mode, self.extra = mode, extra
         self.needs = [*([monitor] if save_best_only else []),
                       *(name for name in map(_name, fields) if name != "epoch")]
         self.best: float | None = None
-        self.written: list[str] = []
+        self._stamps: dict[str, Stamp] = {}     # of the files in the order of writing
+
+    @property
+    def written(self) -> list[str]:
+        return list(self._stamps)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         path = self._path(epoch, logs or {})
@@ -80,13 +91,34 @@ class ModelCheckpoint(Callback):
             best = self._watched(logs)
             if not self._watched.improves(best, self.best):
                 return
-        self.model.save(path)
+        if self.extra is None:
+            self.model.save(path)
+        else:
+            self.model.save(path, self.extra())
         self.best = best
-        self.written = [*(other for other in self.written if other != path), path]
-        if self.keep is not None:
-            while len(self.written) > self.keep:
-                Path(self.written[0]).unlink(missing_ok=True)
-                del self.written[0]
+        self.adopt(path)
+        while self.keep is not None and len(self._stamps) > self.keep:
+            oldest, stamp = next(iter(self._stamps.items()))
+            with suppress(FileNotFoundError):
+                if _stamp(oldest) == stamp:
+                    os.unlink(oldest)
+            del self._stamps[oldest]
+
+    def adopt(self, path: str | os.PathLike[str]) -> None:
+        """Count a file as written by this object, and as the latest.
+
+        A training that is resumed adopts the file that it is resumed from: that file's own state
+        cannot name it yet.
+
+        Raises
+        ------
+        OSError
+            If there is no such file.
+        """
+        name = os.fspath(path)
+        stamp = _stamp(name)
+        self._stamps.pop(name, None)
+        self._stamps[name] = stamp
 
     def _path(self, epoch: int, logs: Logs) -> str:
         try:
@@ -95,15 +127,39 @@ class ModelCheckpoint(Callback):
             raise ValueError(f"path {self.path!r}: {error.args[0]}") from None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best value and the files written, as data for JSON."""
-        return {"best": self.best, "written": list(self.written)}
+        """Return the best value and the files written, as data for JSON.
+
+        Each with its size in bytes and its time of modification in nanoseconds.
+        """
+        return {"best": self.best,
+                "written": [[path, *stamp] for path, stamp in self._stamps.items()]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from such data. Files that `path` could not have named are left out."""
         check_state(state, list(self.state_dict()))
         best, written = number_or_none("state['best']", state["best"]), state["written"]
-        if not isinstance(written, list) or not all(isinstance(path, str) for path in written):
-            raise ValueError(f"state['written'] must be a list of paths, not {written!r}")
-        self.best, self.written = best, list(written)
+        if not isinstance(written, list) or not all(map(_is_entry, written)):
+            raise ValueError(f"state['written'] must be a list of [path, bytes, nanoseconds], not "
+                             f"{written!r}")
+        self.best = best
+        self._stamps = {path: (size, time) for path, size, time in written
+                        if _pattern(self.path).fullmatch(path)}
+
+
+def _stamp(path: str) -> Stamp:
+    status = os.lstat(path)
+    return status.st_size, status.st_mtime_ns
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, list) and list(map(type, entry)) == [str, int, int]
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    """Match the paths that this one with fields can become; a field adds no directories."""
+    parts = (re.escape(text) + r"[^/\\.][^/\\]*" * (field is not None)
+             for text, field, _, _ in Formatter().parse(path))
+    return re.compile("".join(parts))
 
 
 def _name(field: str) -> str:
