@@ -63,8 +63,9 @@ def naming(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        message = f"{target} cannot be written: {error.strerror or error}"
-        raise OSError(*[error.errno] * bool(error.errno), message) from error
+        if error.errno is None:
+            raise OSError(f"{target} cannot be written: {error}") from error
+        raise OSError(error.errno, error.strerror, str(target)) from error
 
 
 def new_figure(width: float, height: float) -> Figure:
