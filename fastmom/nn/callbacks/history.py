@@ -68,17 +68,17 @@ class History(Callback):
     dropout = False
 
     def __init__(self) -> None:
-        self._clear()
+        self.on_train_begin()
 
-    def _clear(self) -> None:
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        self.optimizer = repr(model.optimizer)
+        self.dropout = any(getattr(layer, "rate", 0) for layer in model.layers)
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         self.epoch: list[int] = []
         self.seconds: list[float] = []
         self.history: Metrics[list[Any]] = Metrics()
-
-    def on_train_begin(self, logs: Logs | None = None) -> None:
-        self._clear()
-        self.optimizer = repr(self.model.optimizer)
-        self.dropout = any(getattr(layer, "rate", 0) for layer in self.model.layers)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch.append(epoch)
