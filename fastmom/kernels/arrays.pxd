@@ -10,9 +10,10 @@ cdef extern from "numpy/arrayobject.h":
     int PyArray_FLAGS(const RawArray*) noexcept
     void* PyArray_DESCR(const RawArray*) noexcept
     PyObject* PyArray_BASE(const RawArray*) noexcept
+    const cnp.npy_intp* PyArray_STRIDES(const RawArray*) noexcept
 
 
-cdef struct Slot:           # what was true of an array when it was bound
+cdef struct Slot:           # an array as it was when it was bound
     PyObject* array         # borrowed: the engine holds the reference
     char* data
     void* dtype
@@ -26,9 +27,12 @@ cpdef int check_array(object array, str name, Py_ssize_t index, bint writable) e
 cdef void bind_slot(Slot* slot, object array, bint writable)
 cdef char* data_of(object array)
 cpdef object owner_of(object array)
+cdef Py_ssize_t item_of(object array)      # bytes of an element
+cdef object dtype_of(object array)
+cdef tuple shape_of(object array)
 
 
-# What every step asks of every array, inline
+# The checks of every array in every step, inline
 
 cdef inline Py_ssize_t size_of(const RawArray* a) noexcept:
     cdef Py_ssize_t size = 1
@@ -39,7 +43,7 @@ cdef inline Py_ssize_t size_of(const RawArray* a) noexcept:
 
 
 cdef inline bint unchanged(const Slot* slot) noexcept:
-    """Whether the bound array is still what it was, down to its memory."""
+    """Return whether the bound array is still the same, down to its memory."""
     cdef const RawArray* a = <const RawArray*>slot.array
     if slot.data == NULL:
         return slot.array == <PyObject*>None

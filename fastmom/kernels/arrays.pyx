@@ -1,4 +1,7 @@
-"""What the engine asks of an array: checked once in full, then compared field by field."""
+"""Checks of the arrays that the engine works on: once in full, then compared field by field.
+
+All is read from the C struct: a subclass of ndarray may say anything in its Python attributes.
+"""
 
 from bisect import bisect_right
 
@@ -13,36 +16,65 @@ cdef enum:
     READABLE = cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED
     WRITABLE = READABLE | cnp.NPY_ARRAY_WRITEABLE
 
+cdef object FLOAT32 = np.dtype(np.float32), FLOAT64 = np.dtype(np.float64)
+cdef object MaskedArray = np.ma.MaskedArray
+
 
 cpdef int check_array(object array, str name, Py_ssize_t index, bint writable) except -1:
-    """Raise, naming the array, unless the kernels may work on it as it is."""
-    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+    """Raise TypeError or ValueError, naming the array, if the kernels may not work on it."""
+    if not cnp.PyArray_Check(array) or isinstance(array, MaskedArray):
         raise TypeError(f"{name}[{index}] must be a NumPy array, not {type(array).__name__}")
-    if array.dtype != np.float32 and array.dtype != np.float64:
-        raise TypeError(f"{name}[{index}] has dtype {array.dtype}, expected float32 or float64 in "
+    dtype = dtype_of(array)
+    if dtype != FLOAT32 and dtype != FLOAT64:
+        raise TypeError(f"{name}[{index}] has dtype {dtype}, expected float32 or float64 in "
                         f"native byte order")
     cdef int flags = PyArray_FLAGS(<RawArray*>array)
     if not flags & cnp.NPY_ARRAY_C_CONTIGUOUS:
-        raise ValueError(f"{name}[{index}] is not C-contiguous (shape {array.shape}, strides "
-                         f"{array.strides}); pass a contiguous array, e.g. np.ascontiguousarray")
+        strides = tuple([PyArray_STRIDES(<RawArray*>array)[d]
+                         for d in range(PyArray_NDIM(<RawArray*>array))])
+        advice = ("it is updated in place, so a contiguous copy would not help; make it C-contiguous "
+                  "from the start" if writable else
+                  "pass a contiguous array, e.g. np.ascontiguousarray")
+        raise ValueError(f"{name}[{index}] is not C-contiguous (shape {shape_of(array)}, strides "
+                         f"{strides}); {advice}")
     if not flags & cnp.NPY_ARRAY_ALIGNED:
-        raise ValueError(f"{name}[{index}] is not aligned to its {array.dtype} items")
+        raise ValueError(f"{name}[{index}] is not aligned to its {dtype} items")
     if writable and not flags & cnp.NPY_ARRAY_WRITEABLE:
         raise ValueError(f"{name}[{index}] is read-only; it is updated in place")
     owner = owner_of(array)
-    if owner is not array and owner.flags.owndata:
+    if owner is not array and PyArray_FLAGS(<RawArray*>owner) & cnp.NPY_ARRAY_OWNDATA:
         start, first = address(array), address(owner)
-        if array.size and not first <= start <= start + array.nbytes <= first + owner.nbytes:
+        if size_of(<RawArray*>array) and not (
+                first <= start <= start + bytes_of(array) <= first + bytes_of(owner)):
             raise ValueError(f"{name}[{index}] is a view of an array that was resized; its memory "
                              f"is gone")
     return 0
 
 
 cpdef object owner_of(object array):
-    """The array at the end of the chain of views: a view keeps it alive, but not its memory."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
+    """Return the array at the end of the chain of views: a view keeps it alive, not its memory."""
+    cdef PyObject* base = PyArray_BASE(<RawArray*>array)
+    while base != NULL and cnp.PyArray_Check(<object>base):
+        array = <object>base
+        base = PyArray_BASE(<RawArray*>array)
     return array
+
+
+cdef object dtype_of(object array):
+    return <object><PyObject*>PyArray_DESCR(<RawArray*>array)
+
+
+cdef tuple shape_of(object array):
+    cdef const RawArray* a = <RawArray*>array
+    return tuple([PyArray_DIMS(a)[d] for d in range(PyArray_NDIM(a))])
+
+
+cdef Py_ssize_t item_of(object array):
+    return cnp.PyArray_ITEMSIZE(array)
+
+
+cdef Py_ssize_t bytes_of(object array):
+    return size_of(<RawArray*>array) * item_of(array)
 
 
 cdef char* data_of(object array):
@@ -72,15 +104,15 @@ cdef void bind_slot(Slot* slot, object array, bint writable):
 
 
 class MemoryMap:
-    """The byte ranges the engine writes; no two may overlap, and no gradient may lie in one."""
+    """Byte ranges that the engine writes: no two may overlap, and no gradient may lie in one."""
 
     def __init__(self):
         self.ranges = []
 
     def add(self, array, str name) -> None:
-        if array.size:
-            start = address(array)
-            self.ranges.append((start, start + array.nbytes, name))
+        start, size = address(array), bytes_of(array)
+        if size:
+            self.ranges.append((start, start + size, name))
 
     def seal(self) -> None:
         """Sort, and raise if two of the ranges overlap."""
@@ -92,8 +124,8 @@ class MemoryMap:
 
     def refuse(self, array, str name) -> None:
         """Raise if this array shares memory with one of the ranges."""
-        start = address(array)
-        last = bisect_right(self.starts, start + array.nbytes - 1) - 1
-        if array.size and last >= 0 and self.ranges[last][1] > start:
+        start, size = address(array), bytes_of(array)
+        last = bisect_right(self.starts, start + size - 1) - 1
+        if size and last >= 0 and self.ranges[last][1] > start:
             raise ValueError(f"{name} overlaps {self.ranges[last][2]} in memory; a gradient may "
                              f"not share memory with what the step writes")

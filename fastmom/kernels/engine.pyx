@@ -14,7 +14,8 @@ from math import hypot
 
 import numpy as np
 
-from fastmom.kernels.arrays cimport Slot, bind_slot, check_array, data_of, same_shape, unchanged
+from fastmom.kernels.arrays cimport (PyArray_NDIM, RawArray, Slot, bind_slot, check_array, data_of,
+                                     dtype_of, item_of, same_shape, shape_of, size_of, unchanged)
 from fastmom.kernels.loops cimport loops
 from fastmom.kernels.rules cimport MAX_ARRAYS, Form
 from fastmom.kernels.sweep cimport (CHUNK, DIRECTION_SUMS, GRADIENT, GRADIENT_SUMS, LINE, STATE,
@@ -38,6 +39,7 @@ cdef class Engine:
     """
     cdef readonly list params
     cdef readonly list state
+    cdef readonly bint averaged             # the last array of each state is a running average
     cdef readonly object steps              # int64, per tensor: updates it has had
     cdef readonly long long iterations
     cdef readonly bint uneven               # some tensor has been skipped at some step
@@ -63,6 +65,8 @@ cdef class Engine:
         cdef Py_ssize_t n = len(params), chunks = 0, i
         # Nobody else holds these views of the state, so only their memory needs watching.
         self.state = [tuple([array.view() for array in arrays]) for arrays in state]
+        for i in range(n):
+            check_array(params[i], "params", i, True)
         self.params, self._grads = list(params), [None] * n
         self.steps = np.zeros(n, np.int64)
         self._steps = self.steps
@@ -72,9 +76,10 @@ cdef class Engine:
         self.plan.n_arrays = 2 + (len(state[0]) if n else 0)
         if self.plan.n_arrays > MAX_ARRAYS:
             raise ValueError(f"at most {MAX_ARRAYS - 2} state buffers a parameter")
+        self.averaged = averaged
         self.plan.average = self.plan.n_arrays - 1 if averaged else 0
         for i in range(n):
-            chunks += (params[i].size + CHUNK - 1) // CHUNK
+            chunks += (size_of(<RawArray*>params[i]) + CHUNK - 1) // CHUNK
         self.plan.n_chunks = chunks
         self.slots = <Slot*>calloc(max(1, 2 * n), sizeof(Slot))
         self.owners = <Slot*>calloc(max(1, n * self.plan.n_arrays), sizeof(Slot))
@@ -86,7 +91,7 @@ cdef class Engine:
                 and self.plan.chunks and self.plan.partial):
             raise MemoryError()
         for i in range(n):
-            self.plan.tensors[i].size = params[i].size
+            self.plan.tensors[i].size = size_of(<RawArray*>params[i])
             self.plan.tensors[i].form = <Form>self._form(i)
         cut(&self.plan)
         self._bind_memory()
@@ -103,10 +108,10 @@ cdef class Engine:
         """The form of a tensor's arrays: its place in FORMS."""
         own = self.state[i][:self.plan.average - STATE] if self.plan.average else self.state[i]
         for form, (real, stored) in enumerate(FORMS):
-            if self.params[i].dtype == real and all([a.dtype == stored for a in own]):
+            if dtype_of(self.params[i]) == real and all([a.dtype == stored for a in own]):
                 return form
-        raise TypeError(f"no rule takes params[{i}] of dtype {self.params[i].dtype} with state of "
-                        f"dtype {', '.join([str(a.dtype) for a in own])}")
+        raise TypeError(f"params[{i}] is {dtype_of(self.params[i])} with state of "
+                        f"{', '.join([str(a.dtype) for a in own])}; no rule takes that")
 
     cdef object _dtype(self, Py_ssize_t i, int j):
         """The dtype that array j of a tensor must have."""
@@ -124,9 +129,11 @@ cdef class Engine:
                     continue
                 name = "params" if j == 0 else "state"
                 check_array(array, name, i, True)
-                if array.size != self.plan.tensors[i].size or array.dtype != self._dtype(i, j):
-                    raise ValueError(f"{name}[{i}] is now {array.dtype} of shape {array.shape}: it "
-                                     f"was changed in place after the optimizer was built")
+                if (size_of(<RawArray*>array) != self.plan.tensors[i].size
+                        or dtype_of(array) != self._dtype(i, j)):
+                    raise ValueError(f"{name}[{i}] is now {dtype_of(array)} of shape "
+                                     f"{shape_of(array)}: it was changed in place after the "
+                                     f"optimizer was built")
                 memory.add(array, f"{name}[{i}]")
         memory.seal()
         self._memory = memory
@@ -139,22 +146,24 @@ cdef class Engine:
             t = &self.plan.tensors[i]
             for j, array in enumerate((self.params[i], None, *self.state[i])):
                 if j != GRADIENT:
-                    t.data[j], t.item[j] = data_of(array), array.itemsize
+                    t.data[j], t.item[j] = data_of(array), item_of(array)
             t.item[GRADIENT] = t.item[0]
             t.lead = (LINE - <size_t>t.data[0] % LINE) % LINE // t.item[0]
         return 0
 
     cdef int _bind_gradient(self, Py_ssize_t i, object grad) except -1:
         cdef Slot* slot = &self.slots[2 * i + GRADIENT]
+        param = self.params[i]
+        if isinstance(grad, np.generic) and PyArray_NDIM(<RawArray*>param) == 0:
+            grad = np.array(grad)       # arithmetic on arrays without axes gives scalars
         if grad is not None:
             check_array(grad, "grads", i, False)
-            param = self.params[i]
-            if grad.dtype != param.dtype:
-                raise TypeError(f"grads[{i}] has dtype {grad.dtype}, expected {param.dtype} as "
-                                f"params[{i}]")
-            if grad.shape != param.shape:
-                raise ValueError(f"grads[{i}] has shape {grad.shape}, expected {param.shape} as "
-                                 f"params[{i}]")
+            if dtype_of(grad) != dtype_of(param):
+                raise TypeError(f"grads[{i}] has dtype {dtype_of(grad)}, expected "
+                                f"{dtype_of(param)} as params[{i}]")
+            if shape_of(grad) != shape_of(param):
+                raise ValueError(f"grads[{i}] has shape {shape_of(grad)}, expected "
+                                 f"{shape_of(param)} as params[{i}]")
             self._memory.refuse(grad, f"grads[{i}]")
         self._moved = True
         bind_slot(slot, grad, False)
@@ -201,6 +210,13 @@ cdef class Engine:
         for i in range(self.plan.n_tensors):
             self.plan.tensors[i].row = rows[i]
 
+    def orient(self, list signs) -> None:
+        """Set for each tensor what multiplies its gradient: 1 to minimize, -1 to maximize."""
+        cdef Py_ssize_t i
+        self._check_idle()
+        for i in range(self.plan.n_tensors):
+            self.plan.tensors[i].sign = signs[i]
+
     cdef int _load(self, list rows) except -1:
         cdef Py_ssize_t i, j
         cdef tuple row
@@ -219,6 +235,40 @@ cdef class Engine:
         """Set how much of the running average each step keeps."""
         self._check_idle()
         self.plan.smoothing = [decay - 1, 0, decay]
+
+    def extended(self, list params, list state) -> Engine:
+        """Return an engine of its own tensors and these, which goes on from where it stands.
+
+        The arrays of its state serve on, so nothing is copied; counters, limits and the decay of a
+        running average are taken over, and the new tensors have had no update. Where it moves
+        averages, the last array of each new tensor's state is its average. Rows and signs are to be
+        assigned anew, and this engine is to be left alone from then on.
+
+        Parameters
+        ----------
+        params : list of ndarray
+            To add.
+        state : list of tuple of ndarray
+            Of each, as for the constructor.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an array cannot be updated in place or overlaps another. Nothing has changed then.
+        """
+        self._check_idle()
+        cdef Engine new = Engine(self.params + params, self.state + state, self.averaged)
+        new.restore(self.steps.tolist() + [0] * len(params), self.iterations)
+        new.plan.smoothing = self.plan.smoothing
+        new.norm, new.scale, new.nonfinite = self.norm, self.scale, self.nonfinite
+        new.clip_norm, new.clip_value = self.clip_norm, self.clip_value
+        new.clip_norm_per_tensor = self.clip_norm_per_tensor
+        new.frozen, new.parts = self.frozen, self.parts
+        return new
+
+    def __reduce__(self):
+        raise TypeError("an Engine cannot be copied or pickled: it holds the memory of its arrays; "
+                        "copy the optimizer, or save its state_dict()")
 
     def restore(self, steps, long long iterations) -> None:
         """Set the counters: updates per tensor, and steps."""
@@ -274,7 +324,7 @@ cdef class Engine:
                 return False
         for i in range(self.plan.n_tensors):
             t = &self.plan.tensors[i]
-            t.factors.scale = self.scale * (clipped(self.norm, self.clip_norm)
+            t.factors.scale = t.sign * self.scale * (clipped(self.norm, self.clip_norm)
                                         * clipped(t.norm, self.clip_norm_per_tensor))
         self.plan.limited = isfinite(self.clip_value)
         self.plan.limit = self.clip_value
@@ -298,8 +348,9 @@ cdef class Engine:
         cdef Py_ssize_t i
         norms = []
         for i, grad in enumerate(self._grads):
-            if grad is None or not grad.size:
+            if grad is None or not self.plan.tensors[i].size:
                 continue
+            grad = np.asarray(grad)
             largest = float(np.max(np.abs(grad)))       # NaN if there is one
             if not isfinite(largest):
                 if self.nonfinite == "raise":

@@ -22,6 +22,7 @@ cdef struct Tensor:
     int row                 # which of the plan's rows applies
     Form form               # of what dtypes its arrays are
     Factors factors
+    double sign             # of its gradient: -1 to maximize
     double norm             # of its gradient, where it was needed
     char* data[MAX_ARRAYS]  # parameter, gradient (NULL: skip this tensor), state, average
     Py_ssize_t item[MAX_ARRAYS]     # bytes of an element of each

@@ -27,7 +27,7 @@ cdef void cut(Plan* plan) noexcept:
     for i in range(plan.n_tensors):
         t = &plan.tensors[i]
         t.first = k
-        t.factors = ONES
+        t.factors, t.sign = ONES, 1
         for offset in range(0, t.size, CHUNK):
             plan.chunks[k] = Chunk(i, offset, min(<Py_ssize_t>CHUNK, t.size - offset),
                                    start + offset)

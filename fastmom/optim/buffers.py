@@ -22,12 +22,12 @@ def zeros_beside(arrays: Sequence[Array], count: int) -> list[tuple[Array, ...]]
     an array in a memory-mapped file: its own are in an unnamed file in the same directory, since
     they, too, may not fit into memory.
     """
-    in_memory = [array for array in arrays if not _is_mapped(array)]
+    in_memory = [np.asarray(array) for array in arrays if not _is_mapped(array)]
     shared = np.zeros(sum(count * (array.nbytes + 2 * LINE) for array in in_memory), np.uint8)
     start, result = 0, []
     for array in arrays:
         memory, first = (_file_like(array, count), 0) if _is_mapped(array) else (shared, start)
-        buffers, end = _carve(memory, first, array, count)
+        buffers, end = _carve(memory, first, np.asarray(array), count)
         result.append(buffers)
         start = start if _is_mapped(array) else end
     return result
