@@ -27,7 +27,7 @@ def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf
     An open bound is itself not allowed; `optional` only completes the message.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        allowed = _interval(low, high, open_low, open_high) + " or None" * optional
+        allowed = _allowed(low, high, open_low, open_high) + " or None" * optional
         raise wrong(name, value, allowed, TypeError)
     try:
         result = float(value)
@@ -36,7 +36,7 @@ def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf
     above = low < result if open_low else low <= result
     below = result < high if open_high else result <= high
     if not (above and below and math.isfinite(result)):
-        raise wrong(name, value, _interval(low, high, open_low, open_high))
+        raise wrong(name, value, _allowed(low, high, open_low, open_high))
     return result
 
 
@@ -82,12 +82,15 @@ def wrong(name: str, value: Any, allowed: str, error: type[Exception] = ValueErr
     return error(f"{name} must be {allowed}, not {value!r}")
 
 
-def _interval(low: float, high: float, open_low: bool, open_high: bool) -> str:
+def interval(low: float, high: float, open_low: bool, open_high: bool) -> str:
+    """Return the interval in words; nothing for that of all numbers."""
     if low > -math.inf and high < math.inf:
-        return (f"a number {'above' if open_low else 'from'} {low:g} to "
-                f"{'below ' * open_high}{high:g}")
+        return f"{'above' if open_low else 'from'} {low:g} to {'below ' * open_high}{high:g}"
     if high < math.inf:
-        return f"a finite number {'<' if open_high else '<='} {high:g}"
-    if low > -math.inf:
-        return f"a finite number {'>' if open_low else '>='} {low:g}"
-    return "a finite number"
+        return f"{'<' if open_high else '<='} {high:g}"
+    return f"{'>' if open_low else '>='} {low:g}" if low > -math.inf else ""
+
+
+def _allowed(low: float, high: float, open_low: bool, open_high: bool) -> str:
+    finite = "finite " * (low == -math.inf or high == math.inf)
+    return f"a {finite}number {interval(low, high, open_low, open_high)}".rstrip()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastmom.checks import flag, integer, number
 from fastmom.kernels.series import advance
-from fastmom.optim.hyper import Flag, Number
 from fastmom.optim.state import check_fits
 
 if TYPE_CHECKING:
@@ -21,13 +21,6 @@ FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 # What is kept of the values, or of each column of them: the sum of the finite ones, each multiplied
 # by what momentum has left of it; their number; with debias the smallest and the largest.
 SUMS = {"total": np.float64, "count": np.int64, "low": np.float64, "high": np.float64}
-
-
-class Options:
-    """What both take, with its checks."""
-
-    momentum = Number(0.9, high=1.0)
-    debias = Flag(True)
 
 
 def smooth(series: ArrayLike, momentum: float = 0.9, *, axis: int = -1,
@@ -101,7 +94,7 @@ def smooth(series: ArrayLike, momentum: float = 0.9, *, axis: int = -1,
     >>> smooth([4.0, 0.0, 2.0], momentum=1)
     array([4., 2., 2.])
     """
-    m, debias = Options.momentum.check(momentum), Options.debias.check(debias)
+    m, debias = number("momentum", momentum, 0.0, 1.0), flag("debias", debias)
     x = as_float("series", series)
     axis = check_axis(axis, x)
     return advance(x, axis, m, debias, *zeros(x.shape[:axis] + x.shape[axis + 1:]).values())
@@ -129,8 +122,8 @@ class ExponentialSmoothing:
     """
 
     def __init__(self, momentum: float = 0.9, *, debias: bool = True) -> None:
-        self._momentum: float = Options.momentum.check(momentum)
-        self._debias: bool = Options.debias.check(debias)
+        self._momentum = number("momentum", momentum, 0.0, 1.0)
+        self._debias = flag("debias", debias)
         self._state: dict[str, NDArray[Any]] = {}      # the value and the sums
 
     @property
@@ -199,8 +192,8 @@ class ExponentialSmoothing:
         if set(state) != expected:
             raise ValueError(f"state has the names {sorted(map(str, state))}, expected "
                              f"{sorted(expected)}")
-        for name in ("momentum", "debias"):
-            if getattr(Options, name).check(state[name]) != getattr(self, name):
+        for name, check in (("momentum", number), ("debias", flag)):
+            if check(name, state[name]) != getattr(self, name):
                 raise ValueError(f"state has {name}={state[name]!r}, this object has "
                                  f"{name}={getattr(self, name)!r}")
         new: dict[str, NDArray[Any]] = {}
@@ -242,9 +235,4 @@ def check_axis(axis: int, x: NDArray[Any]) -> int:
     """The axis, counted from the first one, or raise."""
     if x.ndim == 0:
         raise ValueError(f"series must have at least one dimension, not be the number {x}")
-    if isinstance(axis, (bool, np.bool_)) or not isinstance(axis, (int, np.integer)):
-        raise TypeError(f"axis must be an integer, not {axis!r}")
-    if not -x.ndim <= axis < x.ndim:
-        raise ValueError(f"axis must be from {-x.ndim} to {x.ndim - 1} for a series of shape "
-                         f"{x.shape}, not {axis!r}")
-    return int(axis) % x.ndim
+    return integer(f"axis of a series of shape {x.shape}", axis, -x.ndim, x.ndim - 1) % x.ndim

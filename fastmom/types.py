@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,3 @@ Params: TypeAlias = Sequence[Array] | Sequence[Mapping[str, Any]]
 Schedule: TypeAlias = Callable[[int], float]
 Row: TypeAlias = tuple[float, ...]      # rule number, then its coefficients
 
-
-class Common(TypedDict, total=False):
-    """Keyword arguments every optimizer takes (see `Optimizer`)."""
-
-    clip_norm: float | Schedule | None
-    clip_norm_per_tensor: float | Schedule | None
-    clip_value: float | Schedule | None
-    grad_scale: float | Schedule
-    nonfinite: str
-    maximize: bool

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastmom.kernels import coefficients
 from fastmom.optim.base import Optimizer, weight_decay
-from fastmom.optim.hyper import Flag, Number
+from fastmom.optim.hyper import Beta, Flag, Number
 
 if TYPE_CHECKING:
-    from typing import Unpack
-
-    from fastmom.types import Common, Params, Row
+    from fastmom.types import Row
 
 
 @coefficients("adam")
@@ -39,25 +37,6 @@ class Adam(Optimizer):
     Equals PyTorch's and optax's; Keras and TensorFlow.js add `eps` to the uncorrected root, so
     their eps is smaller by ``sqrt(1 - beta2^t)``.
 
-    Parameters
-    ----------
-    params : list of ndarray, or list of dict, or None
-        See `Optimizer`.
-    lr : float, default 1e-3
-        Learning rate, >= 0.
-    beta1, beta2 : float, default 0.9 and 0.999
-        From 0 to below 1: memory of the gradient and of its square.
-    eps : float, default 1e-8
-        > 0.
-    weight_decay : float, default 0
-        >= 0; an L2 penalty added to the gradient.
-    decoupled_weight_decay : bool, default False
-        Shrink the parameters by ``1 - lr * weight_decay`` instead: AdamW.
-    amsgrad : bool, default False
-        Divide by the root of the largest v so far.
-    **common
-        Clipping and the like: see `Optimizer`.
-
     References
     ----------
     D. P. Kingma and J. Ba, "Adam: a method for stochastic optimization", ICLR 2015. S. J. Reddi,
@@ -73,24 +52,19 @@ class Adam(Optimizer):
     array([-0.5,  0.5], dtype=float32)
     """
 
-    lr = Number(1e-3)
-    beta1 = Number(0.9, 0.0, 1.0, open_high=True)
-    beta2 = Number(0.999, 0.0, 1.0, open_high=True)
-    eps = Number(1e-8, open_low=True)
-    weight_decay = Number(0.0)
-    decoupled_weight_decay = Flag(False)
-    amsgrad = Flag(False)
+    lr: Number = Number(default=1e-3, doc="Learning rate.")
+    beta1: Beta = Beta(default=0.9, doc="Memory of the gradient.")
+    beta2: Beta = Beta(default=0.999, doc="Memory of its square.")
+    eps: Number = Number(default=1e-8, open_low=True, doc="Added to the root.")
+    weight_decay: Number = Number(default=0.0, doc="L2 penalty added to the gradient.")
+    decoupled_weight_decay: Flag = Flag(
+        default=False,
+        doc="Shrink the parameters by ``1 - lr * weight_decay`` instead: `AdamW`.")
+    amsgrad: Flag = Flag(
+        default=False, doc="Divide by the root of the largest v so far.")
 
     # Without AMSGrad the largest square is never touched, so it takes no memory.
     state_names: ClassVar[tuple[str, ...]] = ("mean", "square", "largest_square")
-
-    def __init__(self, params: Params | None = None, lr: float = 1e-3, beta1: float = 0.9,
-                 beta2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.0,
-                 decoupled_weight_decay: bool = False, amsgrad: bool = False,
-                 **common: Unpack[Common]) -> None:
-        super().__init__(params, {
-            "lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": weight_decay,
-            "decoupled_weight_decay": decoupled_weight_decay, "amsgrad": amsgrad}, common)
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         rule = amsgrad if group["amsgrad"] else adam
@@ -101,17 +75,6 @@ class AdamW(Adam):
     r"""Adam with decoupled weight decay: `Adam` with other defaults.
 
     ``p = (1 - lr weight_decay) p`` before Adam's step. Equals PyTorch's and optax's.
-
-    Parameters
-    ----------
-    params : list of ndarray, or list of dict, or None
-        See `Optimizer`.
-    weight_decay : float, default 0.01
-        >= 0.
-    decoupled_weight_decay : bool, default True
-        False makes it Adam.
-    lr, beta1, beta2, eps, amsgrad, **common
-        As in `Adam`.
 
     References
     ----------
@@ -127,15 +90,8 @@ class AdamW(Adam):
     array([0.25, 1.25], dtype=float32)
     """
 
-    weight_decay = Number(0.01)
-    decoupled_weight_decay = Flag(True)
-
-    def __init__(self, params: Params | None = None, lr: float = 1e-3, beta1: float = 0.9,
-                 beta2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.01,
-                 decoupled_weight_decay: bool = True, amsgrad: bool = False,
-                 **common: Unpack[Common]) -> None:
-        super().__init__(params, lr, beta1, beta2, eps, weight_decay, decoupled_weight_decay,
-                         amsgrad, **common)
+    weight_decay: Number = Number(default=0.01, doc="Shrinks the parameters.")
+    decoupled_weight_decay: Flag = Flag(default=True, doc="False makes it `Adam`.")
 
 
 class NAdam(Optimizer):
@@ -144,17 +100,6 @@ class NAdam(Optimizer):
     With ``mu_t = beta1 (1 - 0.96^(t momentum_decay) / 2)`` and m, v, d as in `Adam`:
     ``p -= lr [(1 - mu_t) / (1 - prod mu_1..t) d + mu_(t+1) / (1 - prod mu_1..t+1) m]
     / (sqrt(v / (1 - beta2^t)) + eps)``. Equals PyTorch's for constant `beta1`.
-
-    Parameters
-    ----------
-    params : list of ndarray, or list of dict, or None
-        See `Optimizer`.
-    lr : float, default 2e-3
-        Learning rate, >= 0.
-    momentum_decay : float, default 4e-3
-        >= 0.
-    beta1, beta2, eps, weight_decay, decoupled_weight_decay, **common
-        As in `Adam`.
 
     References
     ----------
@@ -170,24 +115,17 @@ class NAdam(Optimizer):
     True
     """
 
-    lr = Number(2e-3)
-    beta1 = Number(0.9, 0.0, 1.0, open_high=True)
-    beta2 = Number(0.999, 0.0, 1.0, open_high=True)
-    eps = Number(1e-8, open_low=True)
-    weight_decay = Number(0.0)
-    decoupled_weight_decay = Flag(False)
-    momentum_decay = Number(4e-3)
+    lr: Number = Number(default=2e-3, doc="Learning rate.")
+    beta1: Beta = Beta(default=0.9, doc="Memory of the gradient.")
+    beta2: Beta = Beta(default=0.999, doc="Memory of its square.")
+    eps: Number = Number(default=1e-8, open_low=True, doc="Added to the root.")
+    weight_decay: Number = Number(default=0.0, doc="L2 penalty added to the gradient.")
+    decoupled_weight_decay: Flag = Flag(
+        default=False, doc="Shrink the parameters by ``1 - lr * weight_decay`` instead.")
+    momentum_decay: Number = Number(
+        default=4e-3, doc="How fast the momentum rises from ``beta1 / 2`` to `beta1`.")
 
     state_names: ClassVar[tuple[str, ...]] = ("mean", "square")
-
-    def __init__(self, params: Params | None = None, lr: float = 2e-3, beta1: float = 0.9,
-                 beta2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.0,
-                 decoupled_weight_decay: bool = False, momentum_decay: float = 4e-3,
-                 **common: Unpack[Common]) -> None:
-        super().__init__(params, {
-            "lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": weight_decay,
-            "decoupled_weight_decay": decoupled_weight_decay, "momentum_decay": momentum_decay},
-            common)
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         beta1, decay, t = group["beta1"], group["momentum_decay"], age + 1

@@ -12,36 +12,16 @@ from fastmom.checks import reject_unknown
 from fastmom.kernels import Engine
 from fastmom.kernels.arrays import check_array
 from fastmom.optim.buffers import zeros_beside
-from fastmom.optim.hyper import Choice, Flag, Hyper, Number, Values, shared
+from fastmom.optim.hyper import Choice, Declared, Flag, Hyper, Limit, Number, Values
 
 if TYPE_CHECKING:
+    from dataclasses import InitVar
+
     from fastmom.types import Array, Params, Row
 
 
-class Optimizer:
+class Optimizer(Declared):
     """Base of all optimizers.
-
-    Parameters
-    ----------
-    params : list of ndarray, or list of dict, or None
-        C-contiguous, writable float32 or float64 arrays, updated in place and never copied, also
-        in files mapped with `numpy.memmap` (see `flush`); or
-        groups ``{"params": [...], "lr": ...}`` with hyper-parameters of their own. None leaves the
-        optimizer unbound until a model (or `bind`) gives it parameters.
-    clip_norm : float, optional
-        Scale all gradients together so that their global Euclidean norm is at most this.
-    clip_norm_per_tensor : float, optional
-        The same for each gradient on its own. Excludes `clip_norm`.
-    clip_value : float, optional
-        Limit every gradient element to ``[-clip_value, clip_value]``, after the norm.
-    grad_scale : float, default 1
-        Gradients are divided by it first (loss scaling).
-    nonfinite : {"ignore", "raise", "skip"}
-        What to do with a gradient that has a NaN or infinity: compute with it, raise
-        FloatingPointError, or leave out the whole step. The latter two read all gradients once
-        more.
-    maximize : bool, default False
-        Step along the gradient instead of against it.
 
     Notes
     -----
@@ -52,32 +32,37 @@ class Optimizer:
     same arrays again (filled with new values), a step costs least.
     """
 
-    clip_norm = shared(Number(None, open_low=True))
-    clip_norm_per_tensor = shared(Number(None, open_low=True))
-    clip_value = shared(Number(None, open_low=True))
-    grad_scale = shared(Number(1.0, open_low=True))
-    nonfinite = shared(Choice("ignore", "raise", "skip"))
-    maximize = shared(Flag(False))
+    params: InitVar[Params | None] = None
+    clip_norm: Limit = Limit(
+        default=None, kw_only=True, shared=True,
+        doc="Scale all gradients together so that their global Euclidean norm is at most this.")
+    clip_norm_per_tensor: Limit = Limit(
+        default=None, kw_only=True, shared=True,
+        doc="The same for each gradient on its own. Excludes `clip_norm`.")
+    clip_value: Limit = Limit(
+        default=None, kw_only=True, shared=True,
+        doc="Limit every gradient element to ``[-clip_value, clip_value]``, after the norm.")
+    grad_scale: Number = Number(
+        default=1.0, open_low=True, kw_only=True, shared=True,
+        doc="Gradients are divided by it first (loss scaling).")
+    nonfinite: Choice = Choice(
+        default="ignore", words=("ignore", "raise", "skip"), kw_only=True, shared=True,
+        doc="What to do with a gradient that has a NaN or infinity: compute with it, raise "
+            "FloatingPointError, or leave out the whole step. The latter two read all gradients "
+            "once more.")
+    maximize: Flag = Flag(
+        default=False, kw_only=True, shared=True,
+        doc="Step along the gradient instead of against it.")
 
     state_names: ClassVar[tuple[str, ...]] = ()
     treats_matrices: ClassVar[bool] = False     # arrays with two axes take `_matrix_row`
-    _group_hypers: ClassVar[dict[str, Hyper]] = {}
-    _shared_hypers: ClassVar[dict[str, Hyper]] = {}
-
-    def __init_subclass__(cls) -> None:
-        hypers = {name: value for base in reversed(cls.__mro__)
-                  for name, value in vars(base).items() if isinstance(value, Hyper)}
-        cls._group_hypers = {n: h for n, h in hypers.items() if not h.shared}
-        cls._shared_hypers = {n: h for n, h in hypers.items() if h.shared}
-
-    def __init__(self, params: Params | None, hyper: dict[str, Any],
-                 common: Mapping[str, Any]) -> None:
-        reject_unknown(type(self).__name__, common,
-                       {*self._group_hypers, *self._shared_hypers, "params"})
+    def __init__(self, params: Params | None = None, *args: Any, **hyper: Any) -> None:
+        given = self._named(args, hyper)
+        options = {name: given.pop(name) for name in self._shared_hypers if name in given}
         self._engine: Engine | None = None
         self._rows: list[Row] | None = None
-        self._options = Values(self, self._shared_hypers, dict(common), {})
-        self.param_groups = [Values(self, self._group_hypers, hyper, {"params": []})]
+        self._options = Values(self, self._shared_hypers, options, {})
+        self.param_groups = [Values(self, self._group_hypers, given, {"params": []})]
         if params is not None:
             self.bind(params)
 
@@ -107,14 +92,29 @@ class Optimizer:
             raise ValueError("params is empty; expected at least one array")
         for i, array in enumerate(arrays):
             check_array(array, "params", i, True)
-        self._engine = Engine(arrays, zeros_beside(arrays, len(self.state_names)))
-        self.param_groups = groups
+        self._attach(Engine(arrays, zeros_beside(arrays, len(self.state_names))), groups)
+
+    def _attach(self, engine: Engine, groups: list[Values]) -> None:
+        """Use this engine, whose parameters are those of the groups, from now on."""
+        first = 0 if self._engine is None else len(self._engine.params)
+        self._engine, self.param_groups = engine, groups
         self._group_of = [i for i, group in enumerate(groups) for _ in group["params"]]
         kinds = [(i, self.treats_matrices and array.ndim == 2)
-                 for i, array in zip(self._group_of, arrays, strict=True)]
+                 for i, array in zip(self._group_of, engine.params, strict=True)]
         self._kinds = list(dict.fromkeys(kinds))
         self._kind_of = [self._kinds.index(kind) for kind in kinds]
         self._changed()
+        self._bound(first)
+
+    def _bound(self, first: int) -> None:
+        """Prepare the state of the parameters from the `first` on, which are new."""
+
+    def _bound_engine(self) -> Engine:
+        """Return the engine, or raise if there are no parameters yet."""
+        if self._engine is None:
+            raise RuntimeError(f"this {type(self).__name__} has no parameters yet: pass params or "
+                               f"call bind(params)")
+        return self._engine
 
     def _make_groups(self, params: Params) -> list[Values]:
         if isinstance(params, np.ndarray) or not isinstance(params, Sequence):
@@ -143,14 +143,14 @@ class Optimizer:
         if len(old.state[0]) > len(self.state_names):
             raise RuntimeError(f"the parameters of this {type(self).__name__} are averaged already")
         state = [(*own, e) for own, e in zip(old.state, averages, strict=True)]
-        self._engine = Engine(old.params, state, True)
-        self._engine.restore(old.steps, old.iterations)
-        self._changed()
-        return self._engine
+        engine = Engine(old.params, state, True)
+        engine.restore(old.steps, old.iterations)
+        self._attach(engine, self.param_groups)
+        return engine
 
     # Hyper-parameters -----------------------------------------------------------------------------
 
-    def _values(self, hyper: Hyper) -> Values:
+    def _values(self, hyper: Hyper[Any, Any]) -> Values:
         """Where this hyper-parameter lives."""
         if hyper.shared:
             return self._options
@@ -194,13 +194,11 @@ class Optimizer:
         RuntimeError
             If the optimizer has no parameters, or another thread is stepping it.
         """
-        if self._engine is None:
-            raise RuntimeError(f"this {type(self).__name__} has no parameters yet: pass params or "
-                               f"call bind(params)")
+        engine = self._engine or self._bound_engine()
         if self._rows is not None:
-            return self._engine.run(grads, self._rows)
-        now = self._engine.iterations
-        return self._engine.run(grads, self._make_rows(self._engine, now), now)
+            return engine.run(grads, self._rows)
+        now = engine.iterations
+        return engine.run(grads, self._make_rows(engine, now), now)
 
     def flush(self) -> None:
         """Write parameters in memory-mapped files to the disk, as `numpy.memmap.flush` does.
@@ -298,8 +296,11 @@ class Optimizer:
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
+delattr(Optimizer, "params")      # an argument of the constructor, and no attribute
+
+
 def weight_decay(group: Mapping[str, Any], lr: float) -> tuple[float, float]:
-    """What times the parameter is added to its gradient, and what it is itself multiplied with."""
+    """Return (L2 coefficient, shrink factor): one is added to the gradient, one multiplies p."""
     if group["decoupled_weight_decay"]:
         return 0.0, 1 - lr * group["weight_decay"]
     return group["weight_decay"], 1.0

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastmom.checks import number
 from fastmom.kernels import Engine
 from fastmom.kernels.arrays import check_array
 from fastmom.optim.base import Optimizer
-from fastmom.optim.hyper import Number
 from fastmom.optim.sgd import sgd
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class EMA:
 
     def __init__(self, params: Sequence[Array], decay: float = 0.999, *,
                  optimizer: Optimizer | None = None) -> None:
-        self._decay = self._check(decay)
+        self._decay = number("decay", decay, 0.0, 1.0)
         if isinstance(params, np.ndarray) or not isinstance(params, Sequence) or not params:
             raise TypeError("params must be a list of at least one array")
         for i, array in enumerate(params):
@@ -83,14 +83,8 @@ class EMA:
 
     @decay.setter
     def decay(self, value: float) -> None:
-        self._decay = self._check(value)
+        self._decay = number("decay", value, 0.0, 1.0)
         self._engine.smooth(self._decay)
-
-    @staticmethod
-    def _check(value: float) -> float:
-        number = Number(0.999, 0.0, 1.0)
-        number.name = "decay"
-        return float(number.check_number(value) or 0.0)
 
     def update(self) -> None:
         """Average the parameters as they are now.

@@ -1,5 +1,7 @@
 """Hyper-parameters as descriptors: declared in a class body, checked when assigned.
 
+An optimizer's class body lists its hyper-parameters, each with name, default, range and
+documentation; the constructor's signature and the docstring's list of parameters follow from that.
 A value either takes effect or raises an error that names it, what was given and what is allowed.
 """
 
@@ -7,8 +9,17 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    Self,
+    TypeVar,
+    dataclass_transform,
+    overload,
+)
 
 from fastmom import checks
 
@@ -16,55 +27,91 @@ if TYPE_CHECKING:
     from fastmom.optim.base import Optimizer
     from fastmom.types import Schedule
 
+In = TypeVar("In")          # what can be assigned
+Out = TypeVar("Out")        # what is read
 
-class Hyper:
-    """A hyper-parameter that lives in the optimizer's parameter groups."""
 
-    shared = False      # whether it is one for all groups instead
-    at_binding = False  # whether it takes effect when the optimizer gets its parameters, not later
+class Described:
+    """A class's signature or docstring, made by `fastmom.optim.describe` when it is asked for."""
 
-    def __init__(self, default: Any) -> None:
-        self.default = default
+    def __init__(self, *arguments: str) -> None:
+        self.function, *self.arguments = arguments
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        from fastmom.optim import describe
+        return getattr(describe, self.function)(owner, *self.arguments)
+
+
+class Hyper(Generic[In, Out]):
+    """A hyper-parameter.
+
+    Parameters
+    ----------
+    default
+        Value without an argument.
+    doc : str
+        One or two sentences for the docstring; type, range and default are added to it.
+    kw_only : bool
+        Whether the constructor takes it by name alone.
+    shared : bool
+        Whether it is one for the whole optimizer instead of one per parameter group.
+    at_binding : bool
+        Whether it takes effect when the optimizer gets its parameters, and cannot change later.
+    """
+
+    annotation: ClassVar[str]       # of the constructor's argument
+
+    def __init__(self, default: Any, *, doc: str = "", kw_only: bool = False, shared: bool = False,
+                 at_binding: bool = False) -> None:
+        self.default, self.kw_only, self.shared, self.at_binding = (default, kw_only, shared,
+                                                                    at_binding)
+        self.__doc__ = doc
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
+    @overload
+    def __get__(self, optimizer: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, optimizer: Optimizer, owner: type) -> Out: ...
     def __get__(self, optimizer: Optimizer | None, owner: type) -> Any:
-        if optimizer is None:
-            return self
-        return optimizer._values(self)[self.name]
+        return self if optimizer is None else optimizer._values(self)[self.name]
 
-    def __set__(self, optimizer: Optimizer, value: Any) -> None:
+    def __set__(self, optimizer: Optimizer, value: In) -> None:
         optimizer._values(self)[self.name] = value
 
     def check(self, value: Any) -> Any:
         """Return the value as it will be used, or raise."""
         raise NotImplementedError
 
+    @property
+    def kind(self) -> str:
+        """Type and range, for the docstring."""
+        raise NotImplementedError
 
-class Number(Hyper):
-    """A finite real number in an interval, or a schedule of such: any callable of the step.
 
-    `None` too where that means off.
-    """
+class Number(Hyper["float | Schedule", "float | Any"]):
+    """A finite real number in an interval, or a schedule of such: any callable of the step."""
+
+    annotation = "float | Schedule"
 
     def __init__(self, default: float | None, low: float = 0.0, high: float = math.inf, *,
-                 open_low: bool = False, open_high: bool = False,
-                 at_binding: bool = False) -> None:
-        super().__init__(default)
+                 open_low: bool = False, open_high: bool = False, **options: Any) -> None:
+        super().__init__(default, **options)
         self.low, self.high = low, high
-        self.open_low, self.open_high, self.at_binding = open_low, open_high, at_binding
+        self.open_low, self.open_high = open_low, open_high
 
-    def check(self, value: Any) -> float | Schedule | None:
+    def check(self, value: Any) -> Any:
         return value if callable(value) and not self.at_binding else self.check_number(value)
 
-    def check_number(self, value: Any) -> float | None:
+    def check_number(self, value: Any) -> float:
         """`check`, but no schedule is allowed."""
-        optional = self.default is None
-        if optional and value is None:
-            return None
         return checks.number(self.name, value, self.low, self.high, open_low=self.open_low,
-                             open_high=self.open_high, optional=optional)
+                             open_high=self.open_high)
+
+    @property
+    def kind(self) -> str:
+        return "float " + checks.interval(self.low, self.high, self.open_low, self.open_high)
 
 
 class Momentum(Number):
@@ -72,10 +119,10 @@ class Momentum(Number):
 
     warned = False
 
-    def __init__(self, default: float) -> None:
-        super().__init__(default, 0.0, 1.0)
+    def __init__(self, default: float, **options: Any) -> None:
+        super().__init__(default, 0.0, 1.0, **options)
 
-    def check_number(self, value: Any) -> float | None:
+    def check_number(self, value: Any) -> float:
         number = super().check_number(value)
         if number == 1 and not Momentum.warned:
             Momentum.warned = True
@@ -85,45 +132,135 @@ class Momentum(Number):
         return number
 
 
-class Numbers(Hyper):
-    """A tuple of one to `most` numbers, each as `one` allows."""
+class Beta(Number):
+    """A number from 0 to below 1: how much of a running mean a step keeps."""
 
-    def __init__(self, default: tuple[float, ...], one: Number, most: int) -> None:
-        super().__init__(default)
-        self.one, self.most = one, most
+    def __init__(self, default: float, **options: Any) -> None:
+        super().__init__(default, 0.0, 1.0, open_high=True, **options)
+
+
+class Limit(Number):
+    """A number above 0, or None for no limit."""
+
+    annotation = "float | Schedule | None"
+
+    def __init__(self, default: float | None, **options: Any) -> None:
+        super().__init__(default, open_low=True, **options)
+
+    if TYPE_CHECKING:       # as for every number, and None
+        def __set__(self, optimizer: Optimizer, value: float | Schedule | None) -> None: ...
+
+    def check_number(self, value: Any) -> Any:
+        return None if value is None else checks.number(self.name, value, 0.0, open_low=True,
+                                                        optional=True)
+
+
+class Integer(Hyper[int, int]):
+    """An integer from `low` to `high`."""
+
+    annotation = "int"
+
+    def __init__(self, default: int, low: int, high: int, **options: Any) -> None:
+        super().__init__(default, **options)
+        self.low, self.high = low, high
+
+    def check(self, value: Any) -> int:
+        return checks.integer(self.name, value, self.low, self.high)
+
+    @property
+    def kind(self) -> str:
+        return f"int from {self.low} to {self.high}"
+
+
+class Numbers(Hyper[Sequence[float], tuple[float, ...]]):
+    """A tuple of `least` to `most` numbers, each as `one` allows."""
+
+    annotation = "Sequence[float]"
+
+    def __init__(self, default: tuple[float, ...], one: Number, least: int, most: int,
+                 **options: Any) -> None:
+        super().__init__(default, **options)
+        self.one, self.least, self.most = one, least, most
 
     def check(self, value: Any) -> tuple[float, ...]:
-        allowed = f"a tuple of 1 to {self.most} numbers"
         if not isinstance(value, (tuple, list)):
-            raise checks.wrong(self.name, value, allowed, TypeError)
-        if not 1 <= len(value) <= self.most:
-            raise checks.wrong(self.name, value, allowed)
+            raise checks.wrong(self.name, value, f"a {self.kind}", TypeError)
+        if not self.least <= len(value) <= self.most:
+            raise checks.wrong(self.name, value, f"a {self.kind}")
         self.one.name = f"each of {self.name}"
-        return tuple(self.one.check_number(number) or 0.0 for number in value)
+        return tuple(map(self.one.check_number, value))
+
+    @property
+    def kind(self) -> str:
+        few = f"{self.least} to " * (self.least < self.most)
+        return f"tuple of {few}{self.most} numbers"
 
 
-class Flag(Hyper):
+class Flag(Hyper[bool, bool]):
     """True or False."""
+
+    annotation = "bool"
+
+    def __init__(self, default: bool, **options: Any) -> None:
+        super().__init__(default, **options)
 
     def check(self, value: Any) -> bool:
         return checks.flag(self.name, value)
 
+    kind = "bool"
 
-class Choice(Hyper):
-    """One of a few words; the first is the default."""
 
-    def __init__(self, *words: str) -> None:
-        super().__init__(words[0])
+class Choice(Hyper[str, str]):
+    """One of a few words."""
+
+    annotation = "str"
+
+    def __init__(self, default: str, words: tuple[str, ...], **options: Any) -> None:
+        super().__init__(default, **options)
         self.words = words
 
     def check(self, value: Any) -> str:
         return checks.choice(self.name, value, self.words)
 
+    @property
+    def kind(self) -> str:
+        return "{" + ", ".join(f'"{word}"' for word in self.words) + "}"
 
-def shared(hyper: Hyper) -> Hyper:
-    """Mark a hyper-parameter as one for the whole optimizer, not per group."""
-    hyper.shared = True
-    return hyper
+
+@dataclass_transform(eq_default=False, field_specifiers=(
+    Number, Momentum, Beta, Limit, Integer, Numbers, Flag, Choice))
+class Declared:
+    """A class whose constructor and documentation follow from the hyper-parameters in its body.
+
+    Type checkers see a dataclass; the signature and the docstring's list of parameters are made
+    when they are asked for.
+    """
+
+    __signature__ = Described("signature")
+    _group_hypers: ClassVar[dict[str, Hyper[Any, Any]]] = {}
+    _shared_hypers: ClassVar[dict[str, Hyper[Any, Any]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        hypers = {name: value for base in reversed(cls.__mro__)
+                  for name, value in vars(base).items() if isinstance(value, Hyper)}
+        cls._group_hypers = {n: h for n, h in hypers.items() if not h.shared}
+        cls._shared_hypers = {n: h for n, h in hypers.items() if h.shared}
+        if cls.__doc__:
+            setattr(cls, "__doc__", Described("docstring", cls.__doc__))  # noqa: B010
+
+    @classmethod
+    def _named(cls, args: tuple[Any, ...], given: dict[str, Any]) -> dict[str, Any]:
+        """Return the constructor's arguments after `params` by name, or raise."""
+        names = [name for name, hyper in cls._group_hypers.items() if not hyper.kw_only]
+        if len(args) > len(names):
+            raise TypeError(f"{cls.__name__} takes at most {len(names) + 1} arguments by position, "
+                            f"params, {', '.join(names)}; not {len(args) + 1}")
+        for name in names[:len(args)]:
+            if name in given:
+                raise TypeError(f"{cls.__name__} got {name!r} by position and by name")
+        checks.reject_unknown(cls.__name__, given,
+                              {"params", *cls._group_hypers, *cls._shared_hypers})
+        return {**dict(zip(names, args, strict=False)), **given}
 
 
 class Values(MutableMapping[str, Any]):
@@ -132,7 +269,7 @@ class Values(MutableMapping[str, Any]):
     Assigning checks the value alone, then the combination; a rejected one changes nothing.
     """
 
-    def __init__(self, optimizer: Optimizer, hypers: dict[str, Hyper], given: dict[str, Any],
+    def __init__(self, optimizer: Optimizer, hypers: dict[str, Hyper[Any, Any]], given: dict[str, Any],
                  fixed: dict[str, Any]) -> None:
         self._optimizer = optimizer
         self._hypers = hypers

@@ -12,12 +12,10 @@ import numpy as np
 from fastmom.kernels import Engine, coefficients
 from fastmom.optim.adam import adam, adam_row
 from fastmom.optim.base import Optimizer
-from fastmom.optim.hyper import Choice, Flag, Momentum, Number
+from fastmom.optim.hyper import Beta, Choice, Flag, Momentum, Number
 
 if TYPE_CHECKING:
-    from typing import Unpack
-
-    from fastmom.types import Array, Common, Params, Row
+    from fastmom.types import Array, Row
 
 # A step is x = (a + b xx' + c (xx')^2) x with K. Jordan's a, b, c: steep at 0, near 1 at 1. For
 # STRETCH x in place of x it is ((xx' + SHIFT)^2 + REST) x.
@@ -42,27 +40,6 @@ class Muon(Optimizer):
     others take `AdamW`'s step with `adamw_lr`. Equals PyTorch's, which iterates in bfloat16 and
     leaves the others to the user.
 
-    Parameters
-    ----------
-    params : list of ndarray, or list of dict, or None
-        See `Optimizer`.
-    lr : float, default 1e-3
-        For the matrices, >= 0.
-    momentum : float, default 0.95
-        From 0 to 1.
-    nesterov : bool, default True
-    weight_decay : float, default 0.1
-        Decoupled, >= 0, for all parameters.
-    scaling : {"original", "match_rms_adamw"}
-        s is ``sqrt(max(1, rows / columns))``, or ``0.2 sqrt(max(rows, columns))``, for which
-        AdamW's learning rates fit.
-    adamw_lr : float, default 1e-3
-        For all other parameters, >= 0.
-    beta1, beta2, eps : float, default 0.9, 0.999 and 1e-8
-        AdamW's.
-    **common
-        Clipping and the like: see `Optimizer`.
-
     Notes
     -----
     The iteration runs in the parameters' dtype on NumPy's BLAS, with as many threads as that has,
@@ -85,37 +62,30 @@ class Muon(Optimizer):
     True
     """
 
-    lr = Number(1e-3)
-    momentum = Momentum(0.95)
-    nesterov = Flag(True)
-    weight_decay = Number(0.1)
-    scaling = Choice("original", "match_rms_adamw")
-    adamw_lr = Number(1e-3)
-    beta1 = Number(0.9, 0.0, 1.0, open_high=True)
-    beta2 = Number(0.999, 0.0, 1.0, open_high=True)
-    eps = Number(1e-8, open_low=True)
+    lr: Number = Number(default=1e-3, doc="For the matrices.")
+    momentum: Momentum = Momentum(default=0.95, doc="Memory of the gradient of a matrix.")
+    nesterov: Flag = Flag(default=True, doc="Look ahead along the velocity.")
+    weight_decay: Number = Number(default=0.1, doc="Decoupled, for all parameters.")
+    scaling: Choice = Choice(
+        default="original", words=("original", "match_rms_adamw"),
+        doc="s is ``sqrt(max(1, rows / columns))``, or ``0.2 sqrt(max(rows, columns))``, for which "
+            "AdamW's learning rates fit.")
+    adamw_lr: Number = Number(default=1e-3, doc="For all other parameters.")
+    beta1: Beta = Beta(default=0.9, doc="AdamW's.")
+    beta2: Beta = Beta(default=0.999, doc="AdamW's.")
+    eps: Number = Number(default=1e-8, open_low=True, doc="AdamW's.")
 
     state_names: ClassVar[tuple[str, ...]] = ("mean", "square")
     treats_matrices = True
 
-    def __init__(self, params: Params | None = None, lr: float = 1e-3, momentum: float = 0.95,
-                 nesterov: bool = True, weight_decay: float = 0.1, scaling: str = "original",
-                 adamw_lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999,
-                 eps: float = 1e-8, **common: Unpack[Common]) -> None:
-        super().__init__(params, {
-            "lr": lr, "momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay,
-            "scaling": scaling, "adamw_lr": adamw_lr, "beta1": beta1, "beta2": beta2, "eps": eps},
-            common)
-        self._turn = threading.Lock()
-
-    def bind(self, params: Params) -> None:
-        """Take these parameters (arrays or groups): see `Optimizer.bind`."""
-        super().bind(params)
+    def _bound(self, first: int) -> None:
         assert self._engine is not None
+        self._turn = threading.Lock()
         self._work = workspaces([p for p in self._engine.params if p.ndim == 2])
 
     def step(self, grads: Sequence[Array | None]) -> bool:
         """Update the parameters in place: see `Optimizer.step`."""
+        self._bound_engine()
         if not self._turn.acquire(blocking=False):
             raise RuntimeError("this optimizer is being stepped in another thread")
         try:

@@ -10,9 +10,7 @@ from fastmom.optim.base import Optimizer
 from fastmom.optim.hyper import Flag, Momentum, Number
 
 if TYPE_CHECKING:
-    from typing import Unpack
-
-    from fastmom.types import Common, Params, Row
+    from fastmom.types import Row
 
 
 @coefficients("rmsprop")
@@ -38,25 +36,6 @@ class RMSprop(Optimizer):
     ``max(q - h^2, 0)`` in place of q: of steady gradients rounding may leave less than 0.
     Equals PyTorch's; Keras and TensorFlow put `eps` inside the root.
 
-    Parameters
-    ----------
-    params : list of ndarray, or list of dict, or None
-        See `Optimizer`.
-    lr : float, default 0.01
-        Learning rate, >= 0.
-    beta2 : float, default 0.99
-        Memory of the squares, from 0 to 1; PyTorch calls it alpha, Keras rho.
-    eps : float, default 1e-8
-        > 0.
-    momentum : float, default 0
-        From 0 to 1.
-    centered : bool, default False
-        Divide by the standard deviation instead.
-    weight_decay : float, default 0
-        L2 penalty added to the gradient, >= 0.
-    **common
-        Clipping and the like: see `Optimizer`.
-
     References
     ----------
     G. Hinton, "Neural networks for machine learning", lecture 6e, 2012. A. Graves, "Generating
@@ -72,21 +51,16 @@ class RMSprop(Optimizer):
     array([-1., -1.], dtype=float32)
     """
 
-    lr = Number(0.01)
-    beta2 = Number(0.99, 0.0, 1.0)
-    eps = Number(1e-8, open_low=True)
-    momentum = Momentum(0.0)
-    centered = Flag(False)
-    weight_decay = Number(0.0)
+    lr: Number = Number(default=0.01, doc="Learning rate.")
+    beta2: Number = Number(
+        default=0.99, high=1.0, doc="Memory of the squares; PyTorch calls it alpha, Keras rho.")
+    eps: Number = Number(default=1e-8, open_low=True, doc="Added to the root.")
+    momentum: Momentum = Momentum(default=0.0, doc="Of the step.")
+    centered: Flag = Flag(default=False, doc="Divide by the standard deviation instead.")
+    weight_decay: Number = Number(default=0.0, doc="L2 penalty added to the gradient.")
 
     # What the chosen form does not use is never touched, so it takes no memory.
     state_names: ClassVar[tuple[str, ...]] = ("square", "velocity", "mean")
-
-    def __init__(self, params: Params | None = None, lr: float = 0.01, beta2: float = 0.99,
-                 eps: float = 1e-8, momentum: float = 0.0, centered: bool = False,
-                 weight_decay: float = 0.0, **common: Unpack[Common]) -> None:
-        super().__init__(params, {"lr": lr, "beta2": beta2, "eps": eps, "momentum": momentum,
-                                  "centered": centered, "weight_decay": weight_decay}, common)
 
     def _steady(self, group: Mapping[str, Any]) -> bool:
         return True
@@ -106,23 +80,6 @@ class Adagrad(Optimizer):
     With ``d = g + weight_decay * p``: ``q += d^2``, ``p -= lr_t d / (sqrt(q) + eps)``,
     ``lr_t = lr / (1 + decay * (t - 1))`` at a parameter's step t. Equals PyTorch's.
 
-    Parameters
-    ----------
-    params : list of ndarray, or list of dict, or None
-        See `Optimizer`.
-    lr : float, default 0.01
-        Learning rate, >= 0.
-    decay : float, default 0
-        >= 0.
-    eps : float, default 1e-10
-        > 0.
-    weight_decay : float, default 0
-        L2 penalty added to the gradient, >= 0.
-    initial_accumulator : float, default 0
-        What the sums start from, >= 0. No schedule, and fixed once the optimizer has parameters.
-    **common
-        Clipping and the like: see `Optimizer`.
-
     References
     ----------
     J. Duchi, E. Hazan and Y. Singer, "Adaptive subgradient methods for online learning and
@@ -138,27 +95,19 @@ class Adagrad(Optimizer):
     array([-0.3, -0.3], dtype=float32)
     """
 
-    lr = Number(0.01)
-    decay = Number(0.0)
-    eps = Number(1e-10, open_low=True)
-    weight_decay = Number(0.0)
-    initial_accumulator = Number(0.0, at_binding=True)
+    lr: Number = Number(default=0.01, doc="Learning rate.")
+    decay: Number = Number(default=0.0, doc="Of the learning rate: see above.")
+    eps: Number = Number(default=1e-10, open_low=True, doc="Added to the root.")
+    weight_decay: Number = Number(default=0.0, doc="L2 penalty added to the gradient.")
+    initial_accumulator: Number = Number(
+        default=0.0, at_binding=True,
+        doc="Start of the sums. No schedule, and fixed once the optimizer has parameters.")
 
     state_names: ClassVar[tuple[str, ...]] = ("square",)
 
-    def __init__(self, params: Params | None = None, lr: float = 0.01, decay: float = 0.0,
-                 eps: float = 1e-10, weight_decay: float = 0.0, initial_accumulator: float = 0.0,
-                 **common: Unpack[Common]) -> None:
-        super().__init__(params, {
-            "lr": lr, "decay": decay, "eps": eps, "weight_decay": weight_decay,
-            "initial_accumulator": initial_accumulator}, common)
-
-    def bind(self, params: Params) -> None:
-        super().bind(params)
-        sums = iter(self.state)
-        for group in self.param_groups:
-            for _ in group["params"]:
-                next(sums)["square"][...] = group["initial_accumulator"]
+    def _bound(self, first: int) -> None:
+        for sums, i in list(zip(self.state, self._group_of, strict=True))[first:]:
+            sums["square"][...] = self.param_groups[i]["initial_accumulator"]
 
     def _steady(self, group: Mapping[str, Any]) -> bool:
         return not group["decay"]

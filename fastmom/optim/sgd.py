@@ -10,9 +10,7 @@ from fastmom.optim.base import Optimizer, weight_decay
 from fastmom.optim.hyper import Choice, Flag, Momentum, Number, Numbers
 
 if TYPE_CHECKING:
-    from typing import Unpack
-
-    from fastmom.types import Common, Params, Row
+    from fastmom.types import Row
 
 
 @coefficients("sgd")
@@ -48,29 +46,6 @@ class SGD(Optimizer):
     once `lr` changes they differ, since Keras's velocity holds the old one. "ema" is exponential
     smoothing of the gradient, with steps ``1 - m`` times as long.
 
-    Parameters
-    ----------
-    params : list of ndarray, or list of dict, or None
-        See `Optimizer`.
-    lr : float, default 0.01
-        Learning rate, >= 0.
-    momentum : float, default 0
-        From 0 to 1. Without it no velocity is read or written, and the conventions agree.
-    dampening : float, default 0
-        From 0 to 1, convention "torch" with momentum and without Nesterov only. As in PyTorch the
-        first step of a parameter sets ``v = d``.
-    nesterov : bool, default False
-        Look ahead along the velocity. Has no effect on the formula while momentum is 0.
-    weight_decay : float, default 0
-        L2 penalty added to the gradient, >= 0.
-    decoupled_weight_decay : bool, default False
-        Shrink the parameters by ``1 - lr * weight_decay`` instead, as AdamW does.
-    decay : float, default 0
-        Time-based decay as in Keras 2: ``lr / (1 + decay * iterations)``, >= 0.
-    convention : {"torch", "keras", "ema"}
-    **common
-        Clipping and the like: see `Optimizer`.
-
     References
     ----------
     B. T. Polyak, "Some methods of speeding up the convergence of iteration methods", 1964.
@@ -90,25 +65,29 @@ class SGD(Optimizer):
     array([-0.45, -0.45, -0.45], dtype=float32)
     """
 
-    lr = Number(0.01)
-    momentum = Momentum(0.0)
-    dampening = Number(0.0, 0.0, 1.0)
-    nesterov = Flag(False)
-    weight_decay = Number(0.0)
-    decoupled_weight_decay = Flag(False)
-    decay = Number(0.0)
-    convention = Choice("torch", "keras", "ema")
+    lr: Number = Number(default=0.01, doc="Learning rate.")
+    momentum: Momentum = Momentum(
+        default=0.0,
+        doc="Without it no velocity is read or written, and the conventions agree.")
+    dampening: Number = Number(
+        default=0.0, high=1.0,
+        doc='Convention "torch" with momentum and without Nesterov only. As in PyTorch the first '
+            "step of a parameter sets ``v = d``.")
+    nesterov: Flag = Flag(
+        default=False,
+        doc="Look ahead along the velocity. Has no effect on the formula while momentum is 0.")
+    weight_decay: Number = Number(default=0.0, doc="L2 penalty added to the gradient.")
+    decay: Number = Number(
+        default=0.0,
+        doc="Time-based decay as in Keras 2: ``lr / (1 + decay * iterations)``.")
+    decoupled_weight_decay: Flag = Flag(
+        default=False, kw_only=True,
+        doc="Shrink the parameters by ``1 - lr * weight_decay`` instead, as AdamW does.")
+    convention: Choice = Choice(
+        default="torch", words=("torch", "keras", "ema"), kw_only=True,
+        doc="Formula of the velocity: see above.")
 
     state_names: ClassVar[tuple[str, ...]] = ("velocity",)
-
-    def __init__(self, params: Params | None = None, lr: float = 0.01, momentum: float = 0.0,
-                 dampening: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0,
-                 decay: float = 0.0, *, decoupled_weight_decay: bool = False,
-                 convention: str = "torch", **common: Unpack[Common]) -> None:
-        super().__init__(params, {
-            "lr": lr, "momentum": momentum, "dampening": dampening, "nesterov": nesterov,
-            "weight_decay": weight_decay, "decoupled_weight_decay": decoupled_weight_decay,
-            "decay": decay, "convention": convention}, common)
 
     def _check_together(self, values: Mapping[str, Any]) -> None:
         super()._check_together(values)
@@ -147,19 +126,6 @@ class QHM(Optimizer):
     With ``nu = 0`` it is plain descent, with ``nu = 1`` `SGD` of convention "ema", with ``nu = m``
     its Nesterov form.
 
-    Parameters
-    ----------
-    params : list of ndarray, or list of dict, or None
-        See `Optimizer`.
-    lr : float, default 0.01
-        Learning rate, >= 0.
-    momentum, nu : float, default 0.999 and 0.7
-        From 0 to 1; the defaults are the paper's advice.
-    weight_decay : float, default 0
-        L2 penalty added to the gradient, >= 0.
-    **common
-        Clipping and the like: see `Optimizer`.
-
     References
     ----------
     J. Ma and D. Yarats, "Quasi-hyperbolic momentum and Adam for deep learning", ICLR 2019.
@@ -174,17 +140,14 @@ class QHM(Optimizer):
     array([0.625, 0.625], dtype=float32)
     """
 
-    lr = Number(0.01)
-    momentum = Momentum(0.999)
-    nu = Number(0.7, 0.0, 1.0)
-    weight_decay = Number(0.0)
+    lr: Number = Number(default=0.01, doc="Learning rate.")
+    momentum: Momentum = Momentum(default=0.999, doc="The paper's advice.")
+    nu: Number = Number(
+        default=0.7, high=1.0,
+        doc="Weight of the momentum step; the default is the paper's advice.")
+    weight_decay: Number = Number(default=0.0, doc="L2 penalty added to the gradient.")
 
     state_names: ClassVar[tuple[str, ...]] = ("velocity",)
-
-    def __init__(self, params: Params | None = None, lr: float = 0.01, momentum: float = 0.999,
-                 nu: float = 0.7, weight_decay: float = 0.0, **common: Unpack[Common]) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "nu": nu,
-                                  "weight_decay": weight_decay}, common)
 
     def _steady(self, group: Mapping[str, Any]) -> bool:
         return True
@@ -200,19 +163,6 @@ class AggMo(Optimizer):
 
     With ``d = g + weight_decay * p``: ``v_j = m_j v_j + d`` for each of the K momenta,
     ``p -= lr / K * sum(v_j)``. Small momenta damp the oscillations of large ones.
-
-    Parameters
-    ----------
-    params : list of ndarray, or list of dict, or None
-        See `Optimizer`.
-    lr : float, default 0.01
-        Learning rate, >= 0.
-    momenta : tuple of 1 to 4 floats, default (0, 0.9, 0.99)
-        Each from 0 to 1.
-    weight_decay : float, default 0
-        L2 penalty added to the gradient, >= 0.
-    **common
-        Clipping and the like: see `Optimizer`.
 
     References
     ----------
@@ -230,18 +180,14 @@ class AggMo(Optimizer):
     array([-0.125, -0.125], dtype=float32)
     """
 
-    lr = Number(0.01)
-    momenta = Numbers((0.0, 0.9, 0.99), Number(0.0, 0.0, 1.0), most=4)
-    weight_decay = Number(0.0)
+    lr: Number = Number(default=0.01, doc="Learning rate.")
+    momenta: Numbers = Numbers(
+        default=(0.0, 0.9, 0.99), one=Number(0.0, high=1.0), least=1, most=4,
+        doc="Each from 0 to 1.")
+    weight_decay: Number = Number(default=0.0, doc="L2 penalty added to the gradient.")
 
     # A velocity beyond the number of momenta is never touched, so it takes no memory.
     state_names: ClassVar[tuple[str, ...]] = tuple(f"velocity{j}" for j in range(4))
-
-    def __init__(self, params: Params | None = None, lr: float = 0.01,
-                 momenta: tuple[float, ...] = (0.0, 0.9, 0.99), weight_decay: float = 0.0,
-                 **common: Unpack[Common]) -> None:
-        super().__init__(params, {"lr": lr, "momenta": momenta, "weight_decay": weight_decay},
-                         common)
 
     def _steady(self, group: Mapping[str, Any]) -> bool:
         return True

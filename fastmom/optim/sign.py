@@ -10,9 +10,7 @@ from fastmom.optim.base import Optimizer
 from fastmom.optim.hyper import Momentum, Number
 
 if TYPE_CHECKING:
-    from typing import Unpack
-
-    from fastmom.types import Common, Params, Row
+    from fastmom.types import Row
 
 
 @coefficients("sign")
@@ -25,19 +23,6 @@ class Signum(Optimizer):
 
     ``v = m v + (1 - m) g``, ``p = (1 - lr weight_decay) p - lr sign(v)``. Without momentum it is
     SignSGD. The sign of 0 is 0, as in NumPy.
-
-    Parameters
-    ----------
-    params : list of ndarray, or list of dict, or None
-        See `Optimizer`.
-    lr : float, default 1e-3
-        What each element moves in a step, >= 0.
-    momentum : float, default 0.9
-        From 0 to 1.
-    weight_decay : float, default 0
-        Decoupled, >= 0.
-    **common
-        Clipping and the like: see `Optimizer`.
 
     References
     ----------
@@ -53,16 +38,11 @@ class Signum(Optimizer):
     array([-0.5,  0.5,  0. ], dtype=float32)
     """
 
-    lr = Number(1e-3)
-    momentum = Momentum(0.9)
-    weight_decay = Number(0.0)
+    lr: Number = Number(default=1e-3, doc="Distance that each element moves in a step.")
+    momentum: Momentum = Momentum(default=0.9, doc="Memory of the gradient.")
+    weight_decay: Number = Number(default=0.0, doc="Decoupled.")
 
     state_names: ClassVar[tuple[str, ...]] = ("velocity",)
-
-    def __init__(self, params: Params | None = None, lr: float = 1e-3, momentum: float = 0.9,
-                 weight_decay: float = 0.0, **common: Unpack[Common]) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay},
-                         common)
 
     def _steady(self, group: Mapping[str, Any]) -> bool:
         return True
@@ -78,19 +58,6 @@ class Lion(Optimizer):
     ``p = (1 - lr weight_decay) p - lr sign(beta1 v + (1 - beta1) g)``,
     ``v = beta2 v + (1 - beta2) g``. Equals optax's `lion`.
 
-    Parameters
-    ----------
-    params : list of ndarray, or list of dict, or None
-        See `Optimizer`.
-    lr : float, default 1e-4
-        What each element moves in a step, >= 0; a third to a tenth of AdamW's.
-    beta1, beta2 : float, default 0.9 and 0.99
-        From 0 to 1.
-    weight_decay : float, default 0
-        Decoupled, >= 0; three to ten times AdamW's.
-    **common
-        Clipping and the like: see `Optimizer`.
-
     References
     ----------
     X. Chen et al., "Symbolic discovery of optimization algorithms", NeurIPS 2023.
@@ -105,18 +72,14 @@ class Lion(Optimizer):
     array([-0.5,  0.5,  0. ], dtype=float32)
     """
 
-    lr = Number(1e-4)
-    beta1 = Number(0.9, 0.0, 1.0)
-    beta2 = Number(0.99, 0.0, 1.0)
-    weight_decay = Number(0.0)
+    lr: Number = Number(
+        default=1e-4,
+        doc="Distance that each element moves in a step; a third to a tenth of AdamW's.")
+    beta1: Number = Number(default=0.9, high=1.0, doc="Weight of the velocity in the step.")
+    beta2: Number = Number(default=0.99, high=1.0, doc="Memory of the gradient.")
+    weight_decay: Number = Number(default=0.0, doc="Decoupled; three to ten times AdamW's.")
 
     state_names: ClassVar[tuple[str, ...]] = ("velocity",)
-
-    def __init__(self, params: Params | None = None, lr: float = 1e-4, beta1: float = 0.9,
-                 beta2: float = 0.99, weight_decay: float = 0.0,
-                 **common: Unpack[Common]) -> None:
-        super().__init__(params, {"lr": lr, "beta1": beta1, "beta2": beta2,
-                                  "weight_decay": weight_decay}, common)
 
     def _steady(self, group: Mapping[str, Any]) -> bool:
         return True

@@ -124,13 +124,11 @@ def prepare(optimizer: Optimizer, state: Mapping[str, Any]) -> Callable[[], None
 
 
 def _engine(optimizer: Optimizer) -> Engine:
-    if optimizer._engine is None:
-        raise RuntimeError(f"this {type(optimizer).__name__} has no parameters yet: pass params or "
-                           f"call bind(params)")
-    if optimizer._engine.frozen:
+    engine = optimizer._bound_engine()
+    if engine.frozen:
         raise RuntimeError("the parameters hold their averages now; save or load outside of the "
                            "with block")
-    return optimizer._engine
+    return engine
 
 
 def _layout(optimizer: Optimizer) -> Iterator[tuple[Values, list[int]]]:

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastmom.kernels import coefficients
 from fastmom.optim.base import Optimizer
-from fastmom.optim.hyper import Flag, Momentum, Number
+from fastmom.optim.hyper import Beta, Flag, Momentum, Number
 
 if TYPE_CHECKING:
-    from typing import Unpack
-
-    from fastmom.types import Common, Params, Row
+    from fastmom.types import Row
 
 
 @coefficients("lars")
@@ -36,24 +34,6 @@ class LARS(Optimizer):
     (``d = r`` where a norm is 0): ``v = m v + lr d``, ``p -= v``, with Nesterov
     ``p -= lr d + m v``. Equals optax's `lars`; the paper divides by ``|g| + weight_decay |p|``.
 
-    Parameters
-    ----------
-    params : list of ndarray, or list of dict, or None
-        See `Optimizer`.
-    lr : float, default 0.1
-        Learning rate, >= 0.
-    momentum : float, default 0.9
-        From 0 to 1.
-    nesterov : bool, default False
-    weight_decay : float, default 0
-        >= 0; part of the direction that is scaled.
-    trust_coefficient : float, default 0.001
-        > 0.
-    eps : float, default 0
-        >= 0.
-    **common
-        Clipping and the like: see `Optimizer`.
-
     References
     ----------
     Y. You, I. Gitman and B. Ginsburg, "Large batch training of convolutional networks", 2017.
@@ -68,22 +48,15 @@ class LARS(Optimizer):
     array([3.  , 3.75], dtype=float32)
     """
 
-    lr = Number(0.1)
-    momentum = Momentum(0.9)
-    nesterov = Flag(False)
-    weight_decay = Number(0.0)
-    trust_coefficient = Number(1e-3, open_low=True)
-    eps = Number(0.0)
+    lr: Number = Number(default=0.1, doc="Learning rate.")
+    momentum: Momentum = Momentum(default=0.9, doc="Of the scaled direction.")
+    nesterov: Flag = Flag(default=False, doc="Look ahead along the velocity.")
+    weight_decay: Number = Number(default=0.0, doc="Part of the direction that is scaled.")
+    trust_coefficient: Number = Number(
+        default=1e-3, open_low=True, doc="Length of a step in proportion to the tensor's norm.")
+    eps: Number = Number(default=0.0, doc="Added to the norm of the direction.")
 
     state_names: ClassVar[tuple[str, ...]] = ("velocity",)
-
-    def __init__(self, params: Params | None = None, lr: float = 0.1, momentum: float = 0.9,
-                 nesterov: bool = False, weight_decay: float = 0.0,
-                 trust_coefficient: float = 1e-3, eps: float = 0.0,
-                 **common: Unpack[Common]) -> None:
-        super().__init__(params, {
-            "lr": lr, "momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay,
-            "trust_coefficient": trust_coefficient, "eps": eps}, common)
 
     def _steady(self, group: Mapping[str, Any]) -> bool:
         return True
@@ -102,21 +75,6 @@ class LAMB(Optimizer):
     + weight_decay * p``: ``p -= lr |p| / |r| r`` per tensor, ``p -= lr r`` where a norm is 0.
     Equals optax's `lamb`.
 
-    Parameters
-    ----------
-    params : list of ndarray, or list of dict, or None
-        See `Optimizer`.
-    lr : float, default 1e-3
-        Learning rate, >= 0.
-    beta1, beta2 : float, default 0.9 and 0.999
-        From 0 to below 1.
-    eps : float, default 1e-6
-        > 0.
-    weight_decay : float, default 0
-        >= 0; part of the direction that is scaled.
-    **common
-        Clipping and the like: see `Optimizer`.
-
     References
     ----------
     Y. You et al., "Large batch optimization for deep learning: training BERT in 76 minutes",
@@ -132,19 +90,13 @@ class LAMB(Optimizer):
     array([1.5, 1.5, 1.5, 1.5], dtype=float32)
     """
 
-    lr = Number(1e-3)
-    beta1 = Number(0.9, 0.0, 1.0, open_high=True)
-    beta2 = Number(0.999, 0.0, 1.0, open_high=True)
-    eps = Number(1e-6, open_low=True)
-    weight_decay = Number(0.0)
+    lr: Number = Number(default=1e-3, doc="Learning rate.")
+    beta1: Beta = Beta(default=0.9, doc="Memory of the gradient.")
+    beta2: Beta = Beta(default=0.999, doc="Memory of its square.")
+    eps: Number = Number(default=1e-6, open_low=True, doc="Added to the root.")
+    weight_decay: Number = Number(default=0.0, doc="Part of the direction that is scaled.")
 
     state_names: ClassVar[tuple[str, ...]] = ("mean", "square")
-
-    def __init__(self, params: Params | None = None, lr: float = 1e-3, beta1: float = 0.9,
-                 beta2: float = 0.999, eps: float = 1e-6, weight_decay: float = 0.0,
-                 **common: Unpack[Common]) -> None:
-        super().__init__(params, {"lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps,
-                                  "weight_decay": weight_decay}, common)
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         b1, b2, t = group["beta1"], group["beta2"], age + 1
