@@ -42,11 +42,13 @@ def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf
 
 def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
     """Return an integer from `low` to `high` as an int."""
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not whole or value < low or (high is not None and value > high):
-        allowed = f">= {low}" if high is None else f"from {low} to {high}"
-        raise wrong(name, value, f"an integer {allowed}", ValueError if whole else TypeError)
-    return int(value)
+    allowed = f"an integer >= {low}" if high is None else f"an integer from {low} to {high}"
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise wrong(name, value, allowed, TypeError)
+    result = int(value)
+    if result < low or (high is not None and result > high):
+        raise wrong(name, value, allowed)
+    return result
 
 
 def flag(name: str, value: Any) -> bool:

@@ -304,9 +304,9 @@ OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"debias": 1}, TypeError, "debias must be True or False, not 1"),
 ]
 AXES: list[tuple[dict[str, Any], type[Exception], str]] = [
-    ({"axis": 2}, ValueError, "axis of a series of shape (2, 3) must be an integer from -2 to 1, not 2"),
+    ({"axis": 2}, ValueError, "axis of a series of shape (2, 3) must be an integer from -2 to 1"),
     ({"axis": -3}, ValueError, "axis of a series of shape (2, 3) must be"),
-    ({"axis": 0.0}, TypeError, "axis of a series of shape (2, 3) must be an integer from -2 to 1, not 0.0"),
+    ({"axis": 0.0}, TypeError, "axis of a series of shape (2, 3) must be an integer from"),
     ({"axis": None}, TypeError, "axis of a series of shape (2, 3) must be"),
     ({"axis": True}, TypeError, "axis of a series of shape (2, 3) must be"),
 ]

@@ -60,13 +60,15 @@ def _entries(cls: type[Declared]) -> Iterator[str]:
     yield from _indented(PARAMS_DOC if cls is root else f"See `{root.__name__}`.")
     for hyper in _in_order(cls):
         if cls is root or hyper.name not in common:
-            default = hyper.default
-            shown = f"{default:g}" if isinstance(default, float) else repr(default)
-            yield f"{hyper.name} : {hyper.kind}, default {shown}"
+            yield f"{hyper.name} : {hyper.kind()}, default {_shown(hyper.default)}"
             yield from _indented(hyper.__doc__ or "")
     if cls is not root:
         yield ", ".join(common)
         yield from _indented(f"See `{root.__name__}`.")
+
+
+def _shown(default: object) -> str:
+    return f"{default:g}" if isinstance(default, float) else str(default)
 
 
 def _indented(text: str) -> list[str]:

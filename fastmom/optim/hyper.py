@@ -84,7 +84,6 @@ class Hyper(Generic[In, Out]):
         """Return the value as it will be used, or raise."""
         raise NotImplementedError
 
-    @property
     def kind(self) -> str:
         """Type and range, for the docstring."""
         raise NotImplementedError
@@ -109,9 +108,8 @@ class Number(Hyper["float | Schedule", "float | Any"]):
         return checks.number(self.name, value, self.low, self.high, open_low=self.open_low,
                              open_high=self.open_high)
 
-    @property
     def kind(self) -> str:
-        return "float " + checks.interval(self.low, self.high, self.open_low, self.open_high)
+        return f"float {checks.interval(self.low, self.high, self.open_low, self.open_high)}"
 
 
 class Momentum(Number):
@@ -154,6 +152,9 @@ class Limit(Number):
         return None if value is None else checks.number(self.name, value, 0.0, open_low=True,
                                                         optional=True)
 
+    def kind(self) -> str:
+        return "float > 0 or None"
+
 
 class Integer(Hyper[int, int]):
     """An integer from `low` to `high`."""
@@ -167,7 +168,6 @@ class Integer(Hyper[int, int]):
     def check(self, value: Any) -> int:
         return checks.integer(self.name, value, self.low, self.high)
 
-    @property
     def kind(self) -> str:
         return f"int from {self.low} to {self.high}"
 
@@ -184,13 +184,12 @@ class Numbers(Hyper[Sequence[float], tuple[float, ...]]):
 
     def check(self, value: Any) -> tuple[float, ...]:
         if not isinstance(value, (tuple, list)):
-            raise checks.wrong(self.name, value, f"a {self.kind}", TypeError)
+            raise checks.wrong(self.name, value, f"a {self.kind()}", TypeError)
         if not self.least <= len(value) <= self.most:
-            raise checks.wrong(self.name, value, f"a {self.kind}")
+            raise checks.wrong(self.name, value, f"a {self.kind()}")
         self.one.name = f"each of {self.name}"
         return tuple(map(self.one.check_number, value))
 
-    @property
     def kind(self) -> str:
         few = f"{self.least} to " * (self.least < self.most)
         return f"tuple of {few}{self.most} numbers"
@@ -207,7 +206,8 @@ class Flag(Hyper[bool, bool]):
     def check(self, value: Any) -> bool:
         return checks.flag(self.name, value)
 
-    kind = "bool"
+    def kind(self) -> str:
+        return "bool"
 
 
 class Choice(Hyper[str, str]):
@@ -222,7 +222,6 @@ class Choice(Hyper[str, str]):
     def check(self, value: Any) -> str:
         return checks.choice(self.name, value, self.words)
 
-    @property
     def kind(self) -> str:
         return "{" + ", ".join(f'"{word}"' for word in self.words) + "}"
 
@@ -269,8 +268,8 @@ class Values(MutableMapping[str, Any]):
     Assigning checks the value alone, then the combination; a rejected one changes nothing.
     """
 
-    def __init__(self, optimizer: Optimizer, hypers: dict[str, Hyper[Any, Any]], given: dict[str, Any],
-                 fixed: dict[str, Any]) -> None:
+    def __init__(self, optimizer: Optimizer, hypers: dict[str, Hyper[Any, Any]],
+                 given: dict[str, Any], fixed: dict[str, Any]) -> None:
         self._optimizer = optimizer
         self._hypers = hypers
         self._fixed = fixed

@@ -143,7 +143,7 @@ def _blank(array: Array) -> bool:
     return not np.ascontiguousarray(array).reshape(-1).view(np.uint8).any()
 
 
-def _copy(array: Array) -> Array:
+def _copy(array: Array) -> Any:
     return np.zeros(array.shape, array.dtype) if _blank(array) else array.copy()
 
 

@@ -107,9 +107,6 @@ class Plain(fm.Optimizer):
     lr = Number(0.5)
     state_names: ClassVar[tuple[str, ...]] = ("velocity",)
 
-    def __init__(self, params: Any = None, lr: float = 0.5, **common: Any) -> None:
-        super().__init__(params, {"lr": lr}, common)
-
     def _row(self, group: Any, age: int) -> Any:
         return fm.SGD()._row({**fm.SGD().param_groups[0], "lr": group["lr"]}, age)
 

@@ -1,0 +1,39 @@
+"""The public names of the package, and what importing it costs."""
+
+import subprocess
+import sys
+
+import pytest
+
+import fastmom as fm
+
+
+def test_dir_lists_the_public_names_alone() -> None:
+    assert [name for name in dir(fm) if not name.startswith("__")] == sorted(fm.__all__)
+    assert "__version__" in dir(fm)
+
+
+@pytest.mark.parametrize("name", fm.__all__)
+def test_every_public_name_can_be_imported(name: str) -> None:
+    value = getattr(fm, name)
+    assert value is getattr(fm, name)
+    if not hasattr(value, "__path__") and hasattr(value, "__name__"):
+        assert value.__name__.split(".")[-1] == name
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'fastmom' has no attribute 'SDG'"):
+        _ = fm.SDG      # type: ignore[attr-defined]
+
+
+def test_import_needs_little() -> None:
+    """NumPy, the compiled part and the settings; optimizers, networks and plots wait."""
+    code = ("import numpy, sys; before = set(sys.modules); import fastmom;"
+            "print(*set(sys.modules) - before)")
+    new = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                         check=True).stdout.split()
+    own = {name for name in new if name.startswith("fastmom")}
+    assert not {name for name in own if name.split(".")[1:2] not in (
+        [], ["config"], ["threads"], ["kernels"])}
+    assert {name for name in new if name not in own and "cython" not in name} <= {
+        "_bisect", "bisect", "threading"}
