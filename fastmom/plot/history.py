@@ -95,7 +95,7 @@ def plot_history(histories: Runs | Mapping[str, Runs], *, momentum: float | None
     prefix, train = held_out(has), "batch_loss" if "batch_loss" in has else "loss"
     accuracies = [name for name in (f"{prefix}accuracy", "accuracy") if name in has]
     below = ["held_out"] * (f"{prefix}loss" in has) + ["accuracy"] * bool(accuracies)
-    figure = new_figure(8, 3.4 + 2.6 * bool(below))
+    figure = new_figure(8, 2.9 + 2.6 * bool(below))
     layout: list[Any] = [["train"] * max(len(below), 1)] + [below] * bool(below)
     panels: dict[str, Axes] = figure.subplot_mosaic(layout)
 
@@ -138,8 +138,8 @@ def draw_training(axes: Axes, curves: Mapping[str, Doubles], colours: Mapping[st
         n = curve.shape[1]
         places = np.unique(np.linspace(0, n - 1, POINTS).round().astype(np.intp))
         if raw:
-            axes.plot(np.arange(1, n + 1), curve.T, color=colours[label], lw=0.4, alpha=0.25,
-                      rasterized=True, zorder=1)
+            axes.plot(np.arange(1, n + 1), curve.T, color=colours[label], lw=0.4, zorder=1,
+                      alpha=0.25 if len(curves) == len(curve) == 1 else 0.15, rasterized=True)
         smoothed[label], at[label] = centred_mean(curve, window, places), places + 1
     ends = draw_curves(axes, smoothed, colours, at)
     axes.set_ylim(*limits(curves if raw else smoothed, smoothed, curves))
@@ -154,12 +154,14 @@ def draw_accuracies(axes: Axes, curves: Sequence[Mapping[str, Doubles]],
     """Draw those held out, over which the axis goes, and thinly those of the training."""
     percent = [{label: 100 * curve for label, curve in of.items()} for of in curves]
     ends = draw_curves(axes, percent[0], colours)
-    limits = axes.get_ylim()
+    limits, one = axes.get_ylim(), True
     for of in percent[1:]:
         for label, curve in of.items():
             axes.plot(np.arange(1, curve.shape[1] + 1), mean_of(curve), color=colours[label],
-                      lw=1.0, ls="--")
-    axes.set_ylim(limits)
+                      lw=1.0, ls="--", ms=4, marker="" if curve.shape[1] > 1 else "_")
+            one = one and curve.shape[1] == 1
+    if not one:
+        axes.set_ylim(limits)
     label_ends(axes, ends, "{:.2f}")
 
 
@@ -177,9 +179,9 @@ def draw_curves(axes: Axes, curves: Mapping[str, Doubles], colours: Mapping[str,
             with np.errstate(invalid="ignore"):
                 axes.fill_between(places, np.fmin.reduce(curve), np.fmax.reduce(curve),
                                   color=colour, alpha=0.2, lw=0)
-        if there.size:
-            if diverged(curve) == len(curve):
-                axes.plot(places[there[-1]], mean[there[-1]], color=colour, **LOST)
+        if there.size and diverged(curve) == len(curve):
+            axes.plot(places[there[-1]], mean[there[-1]], color=colour, **LOST)
+        elif there.size:
             ends.append((float(mean[there[-1]]), colour))
     margin = 0.02 * (last - 1) or 0.5
     axes.set_xlim(1 - margin, last + margin)        # also where a run has gaps at the end

@@ -170,7 +170,7 @@ def draw(results: Results) -> tuple[Figure, list[list[Moving]]]:
     if empty := [title for title, row in results.items() if not row]:
         raise ValueError(f"results: {empty[0]!r} has no paths")
     colours = colours_of(path.label for row in results.values() for path in row.values())
-    figure = new_figure(8, 0.5 + 2.75 * len(results))
+    figure = new_figure(8, 0.2 + 2.75 * len(results))
     grid = figure.subplots(len(results), 2, squeeze=False)
     moving = []
     for (title, row), (left, right) in zip(results.items(), grid, strict=True):

@@ -25,6 +25,7 @@ COLOURS = "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 SUFFIXES = ".png", ".svg", ".pdf"
 SMALL, NORMAL = 8, 9        # points
 DPI = 150
+LINE = 0.2          # inches of a line in the legend
 TICKS = 5           # on a logarithmic axis, at least
 
 
@@ -106,6 +107,8 @@ def legend(figure: Figure, handles: Sequence[Any], title: str = "") -> None:
     columns = len(handles) if sum(widths) <= room else room // max(widths)
     by_rows = [handle for column in range(columns) for handle in handles[column::columns]]
     title = "\n".join(textwrap.fill(line, room) for line in title.split("\n"))
+    lines = len(title.split("\n")) * bool(title) + len(handles[::columns or 1])
+    figure.set_figheight(figure.get_figheight() + LINE * lines)
     figure.legend(handles=by_rows, loc="outside upper left", ncols=max(columns, 1), frameon=False,
                   fontsize=NORMAL, title=title or None, title_fontsize=NORMAL, alignment="left",
                   columnspacing=1.6)
@@ -144,6 +147,7 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, str]], form: str) -> None
 
     To be called when the axes have their limits: the texts keep their distance from each other.
     """
+    axes.get_ylim()     # else they may not be settled yet
     to_axes = axes.transData + axes.transAxes.inverted()
     heights = np.array([to_axes.transform((1.0, value))[1] for value, _ in ends])
     for (value, colour), height in zip(ends, spread(heights.clip(0, 1), 0.075), strict=True):
