@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import warnings
@@ -11,7 +10,7 @@ from functools import partial
 
 import fastmom
 from fastmom.cli import compare, info, landscape, train
-from fastmom.cli.options import BROKEN_PIPE, FAILED, INTERRUPTED
+from fastmom.cli.options import BROKEN_PIPE, FAILED, INTERRUPTED, Parser
 
 __all__ = ["main"]
 
@@ -21,10 +20,13 @@ COMMANDS = (train, compare, landscape, info)    # as `fastmom --help` lists them
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status.
 
-    It is 2 for bad input, 130 after Ctrl-C, and 141 once nobody reads the output.
+    It is 2 for bad input, 3 for a training that has diverged, 130 after Ctrl-C, and 141 once nobody
+    reads the output.
     """
     parser = make_parser()
-    args = parser.parse_args(argv)
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        getattr(args, "parser", parser).refuse(unknown)
     if args.command is None:
         parser.print_help(sys.stderr)
         return FAILED
@@ -38,24 +40,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:     # the reader has gone, as in `fastmom train | head -1`
-        # Python flushes stdout once more at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return BROKEN_PIPE
     except (OSError, ValueError, TypeError, ImportError, MemoryError, OverflowError) as error:
         if os.environ.get("FASTMOM_DEBUG"):
             raise
-        print(f"fastmom {args.command}: error: {error}", file=sys.stderr)
+        reason = " ".join(str(error).splitlines()) or type(error).__name__
+        print(f"fastmom {args.command}: error: {reason}", file=sys.stderr)
         return FAILED
 
 
 def warn(command: str, message: Warning | str, *where: object) -> None:
+    """Print a warning as the command's."""
     print(f"fastmom {command}: warning: {message}", file=sys.stderr)
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="fastmom", description="Momentum optimizers for NumPy arrays at the speed of memory.",
-        allow_abbrev=False)
+def discard_output() -> None:
+    """Send what is left in stdout's buffer nowhere: Python flushes it once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def make_parser() -> Parser:
+    """Return the parser of all commands."""
+    parser = Parser(
+        prog="fastmom", description="Momentum optimizers for NumPy arrays at the speed of memory.")
     parser.add_argument("--version", action="version", version=f"fastmom {fastmom.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for command in COMMANDS:

@@ -1,4 +1,4 @@
-"""``fastmom compare``: what momentum, or another optimizer, does for the same network."""
+"""``fastmom compare``: the same network with several momenta or optimizers."""
 
 from __future__ import annotations
 
@@ -17,20 +17,27 @@ import numpy as np
 
 import fastmom
 from fastmom import data, nn, plot
-from fastmom.cli.experiment import (
-    SETTINGS,
-    HeldOutIsTest,
-    Interrupt,
-    add_options,
-    finite,
+from fastmom.cli.files import check_different, check_target, finite, write_json, writing
+from fastmom.cli.interrupt import Interrupt
+from fastmom.cli.network import (
+    describe,
     hyper_of,
     load_data,
     make_model,
     make_optimizer,
     one_blas_thread,
-    write_json,
 )
-from fastmom.cli.options import INTERRUPTED, OK, POSITIVE, check_target, file, number
+from fastmom.cli.options import (
+    INTERRUPTED,
+    MOMENTUM,
+    OK,
+    POSITIVE,
+    SETTINGS,
+    add_options,
+    file,
+    number,
+    word,
+)
 from fastmom.nn.callbacks.base import Logs
 from fastmom.optim import OPTIMIZERS, Optimizer
 from fastmom.plot.style import COLOURS, SUFFIXES, new_figure
@@ -43,16 +50,15 @@ CURVES = "loss", "accuracy", "test_loss", "test_accuracy"
 def add(commands: Any) -> None:
     """Add the command to the parser."""
     command = commands.add_parser(
-        "compare", help="compare momenta or optimizers on handwritten digits", allow_abbrev=False,
+        "compare", help="compare momenta or optimizers on handwritten digits",
         description="Train the network of fastmom train with several momenta, or with several "
                     "optimizers, from several seeds; print a table and draw the curves.")
     option = command.add_argument
     either = command.add_mutually_exclusive_group()
     either.add_argument(
-        "--momentum", nargs="+", default=MOMENTA, metavar="M",
-        type=number(float, lambda m: 0 <= m <= 1, "a number from 0 to 1"),
+        "--momentum", nargs="+", default=MOMENTA, metavar="M", type=MOMENTUM,
         help=f"momenta of SGD (default: {' '.join(f'{m:g}' for m in MOMENTA)})")
-    either.add_argument("--optimizer", nargs="+", choices=sorted(OPTIMIZERS), metavar="NAME",
+    either.add_argument("--optimizer", nargs="+", type=word(OPTIMIZERS), metavar="NAME",
                         help=f"of {', '.join(sorted(OPTIMIZERS))}, as fastmom train has them")
     option("--seeds", type=POSITIVE, default=3, metavar="N",
            help="train each from the seeds 0 to N - 1 (default: 3)")
@@ -63,58 +69,59 @@ def add(commands: Any) -> None:
            default=0.95, help="test accuracy whose first epoch is reported (default: 0.95)")
     option("--output", type=file(*SUFFIXES), default=Path("compare.png"), metavar="FILE",
            help=f"the figure: {', '.join(SUFFIXES)} (default: compare.png)")
-    option("--smooth", type=number(float, lambda m: 0 <= m <= 1, "a number from 0 to 1"),
-           default=0.99, metavar="M",
+    option("--smooth", type=MOMENTUM, default=0.99, metavar="M",
            help="momentum of the smoothed loss in the figure (default: 0.99)")
-    option("--json", type=Path, metavar="FILE", help="write the figures of all runs to this file")
-    command.set_defaults(run=run)
+    option("--json", type=Path, metavar="FILE", help="write the metrics of all runs to this file")
+    command.set_defaults(run=run, parser=command)
 
 
 @dataclass
 class Run(nn.Callback):
-    """One training: its figures by epoch, and the losses of its steps. It ends if it diverges."""
+    """One training: its metrics by epoch, and the losses of its steps."""
 
     label: str
     seed: int
     epochs: list[dict[str, float]] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
+    stop: nn.TerminateOnNaN = field(default_factory=nn.TerminateOnNaN)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.epochs.append(dict(logs or {}))
         self.losses.extend(self.model.batch_losses)
-        self.model.stop_training = self.diverged
+        self.model.stop_training = self.model.stop_training or self.diverged
 
     @property
     def diverged(self) -> bool:
-        last = self.epochs[-1]
-        return not (math.isfinite(last["loss"]) and math.isfinite(last["test_loss"]))
+        return self.stop.diverged is not None or not (
+            self.epochs and math.isfinite(self.epochs[-1]["test_loss"]))
 
     def reached(self, target: float) -> int | None:
-        """The first epoch, from 1, with this test accuracy."""
+        """Return the first epoch, from 1, with this test accuracy."""
         good = (i for i, epoch in enumerate(self.epochs, 1) if epoch["test_accuracy"] >= target)
         return next(good, None)
 
     def line(self) -> str:
-        end = (f"diverged in epoch {len(self.epochs)}" if self.diverged else
+        """Return how it has ended."""
+        epoch = len(self.epochs) + (self.stop.diverged is not None)
+        end = (f"diverged in epoch {epoch}" if self.diverged else
                f"test accuracy {self.epochs[-1]['test_accuracy']:.2%}")
         return f"{self.label}, seed {self.seed}: {end}"
 
     def curves(self, epochs: int) -> dict[str, Any]:
-        """For `fastmom.plot.plot_history`, with gaps for the epochs that are missing."""
+        """Return the curves for `fastmom.plot.plot_history`, with gaps for missing epochs."""
         missing = epochs - len(self.epochs)
-        steps = len(self.losses) // len(self.epochs)
         curves = {name: [*(epoch[name] for epoch in self.epochs), *[None] * missing]
                   for name in CURVES}
-        return {**curves, "batch_loss": [*self.losses, *[None] * steps * missing]}
+        return {**curves, "batch_loss": [*self.losses, *[None] * self.params["steps"] * missing]}
 
 
 def run(args: argparse.Namespace) -> int:
     """Train all, then print the table and write the figure of those that are whole."""
-    check_target("--output", args.output)
-    if args.json is not None:
-        check_target("--json", args.json)
-        if args.json.resolve() == args.output.resolve():
-            raise ValueError(f"--json: {args.json} is the file of --output")
+    targets = {"--output": args.output, "--json": args.json}
+    for option, path in targets.items():
+        if path is not None:
+            check_target(option, path)
+    check_different(targets)
     new_figure(1, 1)            # says so if there is no matplotlib
     settings = SETTINGS | {name: value for name, value in vars(args).items() if name in SETTINGS}
     methods = make_methods(args)
@@ -124,8 +131,8 @@ def run(args: argparse.Namespace) -> int:
     total, epochs, runs = len(methods) * args.seeds, settings["epochs"], list[Run]()
     status = OK
     with fastmom.num_threads(args.threads), one_blas_thread(), np.errstate(all="ignore"):
-        print(f"{dataset.reason}\n{total} runs of {epochs} epoch{'s' * (epochs > 1)}, batch "
-              f"{settings['batch_size']}", flush=True)
+        print(f"{dataset.reason}\n{describe(dataset, settings)}\n{total} runs of {epochs} "
+              f"epoch{'s' * (epochs > 1)}, batch {settings['batch_size']}", flush=True)
         try:
             with reporting(total) as report:
                 for found in trainings(methods, settings, args.seeds, dataset):
@@ -142,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
         draw(by_label, epochs, args.output, args.smooth)
         if args.json is not None:
             config = {**settings, "seeds": args.seeds, "target": args.target, "methods": {
-                label: {"optimizer": type(make()).__name__.lower(), **hyper_of(make())}
+                label: {"optimizer": type(make()).__name__.lower(), **hyper_of(make(), {})}
                 for label, make in methods.items()}}
             write_json(args.json, {
                 "data": dataset.name, "config": config, "summary": summaries,
@@ -152,7 +159,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def make_methods(args: argparse.Namespace) -> dict[str, Callable[[], Optimizer]]:
-    """What makes the optimizer of each label."""
+    """Return the function that makes the optimizer of each label."""
     option = "momentum" if args.optimizer is None else "optimizer"
     given = getattr(args, option)
     if len(set(given)) < len(given) or len(given) > len(COLOURS):
@@ -167,15 +174,15 @@ def make_methods(args: argparse.Namespace) -> dict[str, Callable[[], Optimizer]]
 
 def trainings(methods: Mapping[str, Callable[[], Optimizer]], settings: Mapping[str, Any],
               seeds: int, dataset: data.Dataset) -> Iterator[Run]:
-    """Train all, one seed after the other, so that what is there at any time can be compared."""
+    """Train all, one seed after the other, so that the runs at any time can be compared."""
     for seed in range(seeds):
         for label, make in methods.items():
             found, interrupt = Run(label, seed), Interrupt()
             model = make_model(settings, dataset.x_train.shape[1:], seed, make())
             model.fit(dataset.x_train, dataset.y_train, batch_size=settings["batch_size"],
                       epochs=settings["epochs"], verbose=0,
-                      validation_data=(dataset.x_test, dataset.y_test),
-                      callbacks=[HeldOutIsTest(), found, interrupt])
+                      validation_data={"test": (dataset.x_test, dataset.y_test)},
+                      callbacks=[found.stop, found, interrupt])
             if found.diverged or len(found.epochs) == settings["epochs"]:
                 yield found
             if interrupt.asked:
@@ -184,7 +191,7 @@ def trainings(methods: Mapping[str, Callable[[], Optimizer]], settings: Mapping[
 
 @contextmanager
 def reporting(total: int) -> Iterator[Callable[[Run], None]]:
-    """What to call with each run: a bar on a terminal, else a line."""
+    """Give the function to call with each run: it moves a bar on a terminal, else prints a line."""
     if not (sys.stdout.isatty() and can_show_bars()):
         yield lambda found: print(found.line(), flush=True)
         return
@@ -196,36 +203,37 @@ def reporting(total: int) -> Iterator[Callable[[Run], None]]:
 
 
 def summary(runs: list[Run], target: float) -> dict[str, Any]:
-    """The figures of a label's row, as data for JSON; those of accuracy leave out diverged runs."""
+    """Return a label's row as data for JSON; accuracies leave out the runs that diverged."""
     ends = [found.epochs[-1]["test_accuracy"] for found in runs if not found.diverged]
     reached = [found.reached(target) for found in runs]
-    first = statistics.fmean(found.epochs[0]["loss"] for found in runs)
+    first = [found.epochs[0]["loss"] if found.epochs else math.nan for found in runs]
+    seconds = [epoch["seconds"] for found in runs for epoch in found.epochs]
     return {"runs": len(runs), "diverged": len(runs) - len(ends),
-            "first_loss": first if math.isfinite(first) else None,
+            "first_loss": statistics.fmean(first) if all(map(math.isfinite, first)) else None,
             "test_accuracy": statistics.fmean(ends) if ends else None,
             "lowest": min(ends, default=None), "highest": max(ends, default=None),
             "epochs_to_target": reached,
-            "seconds": statistics.median(e["seconds"] for found in runs for e in found.epochs)}
+            "seconds": statistics.median(seconds) if seconds else None}
 
 
 def print_table(summaries: Mapping[str, Mapping[str, Any]], target: float) -> None:
     width, to = max(map(len, ["method", *summaries])), f"epochs to {100 * target:g}%"
     row = f"{{:{width}}}  {{:>12}}  {{:>13}}  {{:>15}}  {{:>{len(to)}}}  {{:>7}}"
     print(row.format("method", "epoch 1 loss", "test accuracy", "range", to, "s/epoch"))
-    for label, figures in summaries.items():
-        mean, low, high = (figures[name] for name in ("test_accuracy", "lowest", "highest"))
+    for label, values in summaries.items():
+        mean, low, high = (values[name] for name in ("test_accuracy", "lowest", "highest"))
         line = row.format(
-            label, "-" if figures["first_loss"] is None else f"{figures['first_loss']:.4f}",
+            label, "-" if values["first_loss"] is None else f"{values['first_loss']:.4f}",
             "diverged" if mean is None else f"{mean:.2%}",
-            "-" if mean is None else f"{low:.2%}-{high:.2%}",
-            span(figures["epochs_to_target"]), f"{figures['seconds']:.2f}")
-        if mean is not None and figures["diverged"]:
-            line += f"  ({figures['diverged']} of {figures['runs']} diverged)"
+            "-" if mean is None else f"{low:.2%}-{high:.2%}", span(values["epochs_to_target"]),
+            "-" if values["seconds"] is None else f"{values['seconds']:.2f}")
+        if mean is not None and values["diverged"]:
+            line += f"  ({values['diverged']} of {values['runs']} diverged)"
         print(line)
 
 
 def span(epochs: list[int | None]) -> str:
-    """The range of those numbers that are there; "-" for those that are not."""
+    """Return the range of the numbers that are there, and "-" for those that are not."""
     numbers = sorted({n for n in epochs if n is not None})
     ends = dict.fromkeys([*numbers[:1], *numbers[-1:]])
     shown = "-".join(map(str, ends)) or "-"
@@ -234,8 +242,10 @@ def span(epochs: list[int | None]) -> str:
 
 def draw(by_label: Mapping[str, list[Run]], epochs: int, path: Path,
          momentum: float) -> None:
-    """The curves of the runs."""
+    """Draw the curves of the runs."""
     histories = {label: [found.curves(epochs) for found in runs]
                  for label, runs in by_label.items() if runs}
-    plot.save_figure(plot.plot_history(histories, momentum=momentum), path)
+    figure = plot.plot_history(histories, momentum=momentum)
+    with writing("--output", path):
+        plot.save_figure(figure, path)
     print(f"figure: {path}")

@@ -1,4 +1,4 @@
-"""``fastmom info``: what this installation runs on."""
+"""``fastmom info``: version, instruction sets and libraries of this installation."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from fastmom.cli.options import OK
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    info = commands.add_parser("info", help="print what this installation runs on",
-                               allow_abbrev=False)
-    info.set_defaults(run=run)
+    info = commands.add_parser("info", help="print what this installation runs on")
+    info.set_defaults(run=run, parser=info)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""``fastmom landscape``: what momentum does on surfaces of two parameters."""
+"""``fastmom landscape``: the paths of momentum on surfaces of two parameters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fastmom import plot
-from fastmom.cli.options import OK, POSITIVE, check_target, file, number
+from fastmom.cli.files import check_target, writing
+from fastmom.cli.options import MOMENTUM, OK, POSITIVE, file, number
 from fastmom.landscape import SURFACES, Trajectory, classics, paths
 from fastmom.plot.style import SUFFIXES
 from fastmom.progress import progress_bar
@@ -21,7 +22,7 @@ ROW = "{:12} {:14} {:>7} {:>6} {:>10} {:>9}  {}"
 def add(commands: Any) -> None:
     """Add the command to the parser."""
     command = commands.add_parser(
-        "landscape", help="draw the paths of momentum on surfaces", allow_abbrev=False,
+        "landscape", help="draw the paths of momentum on surfaces",
         description="Let SGD, momentum and Nesterov's momentum descend on surfaces of two "
                     "parameters; print where they end and draw how they got there.")
     option = command.add_argument
@@ -31,12 +32,12 @@ def add(commands: Any) -> None:
     option("--lr", type=number(float, lambda x: 0 <= x < math.inf, "a finite number >= 0"),
            help="learning rate (default: what suits each surface, the same for all methods but in "
                 "the ravine, where SGD's best is too high for Nesterov)")
-    option("--momentum", type=number(float, lambda m: 0 <= m <= 1, "a number from 0 to 1"),
-           default=0.9, help="of momentum and Nesterov (default: 0.9)")
+    option("--momentum", type=MOMENTUM, default=0.9,
+           help="of momentum and Nesterov (default: 0.9)")
     option("--output", type=file(*SUFFIXES), default=Path("landscape.png"), metavar="FILE",
            help=f"the figure, {', '.join(SUFFIXES)} (default: landscape.png)")
     option("--animate", type=file(".gif"), metavar="FILE.gif", help="write an animation too")
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, parser=command)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,10 +57,12 @@ def run(args: argparse.Namespace) -> int:
         if args.lr is None and SURFACES[name].why_lr:
             print(f"lr in the {name}: {SURFACES[name].why_lr}")
     sys.stdout.flush()
-    plot.save_figure(figure, args.output)
+    with writing("--output", args.output):
+        plot.save_figure(figure, args.output)
     print(f"figure: {args.output}", flush=True)
     if args.animate is not None:
-        animate(results, args.animate)
+        with writing("--animate", args.animate):
+            animate(results, args.animate)
         print(f"animation: {args.animate}")
     return OK
 

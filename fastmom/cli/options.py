@@ -1,20 +1,66 @@
-"""What the commands share: exit statuses, and checks of what their options are given."""
+"""Options and exit statuses that the commands share, and a parser whose errors are one line."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import math
-import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-OK, FAILED, INTERRUPTED, BROKEN_PIPE = 0, 2, 130, 141
+from fastmom.checks import SYNONYMS
 
+OK, FAILED, DIVERGED, INTERRUPTED, BROKEN_PIPE = 0, 2, 3, 130, 141
+
+# Defaults of the shared options. argparse does not fill them in, so that a training that is
+# resumed knows which were given.
+SETTINGS: dict[str, Any] = {"data": "auto", "epochs": 5, "batch_size": 32, "hidden": [128],
+                            "dropout": 0.2}
+
+
+class Parser(argparse.ArgumentParser):
+    """Report an error on one line, with the option or word that was probably meant."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **arguments})
+
+    def error(self, message: str) -> NoReturn:
+        if found := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
+            words = [word.strip("' ") for word in found[2].split(",")]
+            message += did_you_mean(found[1], words)
+        self.exit(FAILED, f"{self.prog}: error: {message}\n")
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """Report arguments that are no options."""
+        first = next((word for word in unknown if word.startswith("-")), unknown[0])
+        name = first.partition("=")[0]
+        synonym = SYNONYMS.get(name.lstrip("-").replace("-", "_"))
+        hint = (f"; did you mean {option_of(synonym)}?"
+                if synonym and option_of(synonym) in self._option_string_actions else
+                did_you_mean(name, self._option_string_actions))
+        self.error(f"unrecognized arguments: {' '.join(unknown)}"
+                   f"{hint or f'; {self.prog} --help lists the options'}")
+
+
+def did_you_mean(given: str, words: Collection[str]) -> str:
+    """Return the end of a message with the word nearest to the one given, if one is near."""
+    lower = {word.lower(): word for word in words}
+    guess = difflib.get_close_matches(given.lower(), lower, 1)
+    return f"; did you mean {lower[guess[0]]}?" if guess else ""
+
+
+def option_of(name: str) -> str:
+    """Return the option that sets this attribute."""
+    return f"--{name.replace('_', '-')}"
+
+
+# Types of options ---------------------------------------------------------------------------------
 
 def number(read: Callable[[str], Any], allowed: Callable[[Any], bool],
            words: str) -> Callable[[str], Any]:
-    """An argparse type that says what is allowed."""
+    """Make an argparse type whose error says what is allowed."""
     def convert(text: str) -> Any:
         try:
             value = read(text)
@@ -27,23 +73,60 @@ def number(read: Callable[[str], Any], allowed: Callable[[Any], bool],
 
 
 def file(*suffixes: str) -> Any:
-    """An argparse type: a path with one of these endings."""
+    """Make an argparse type: a path with one of these endings."""
     return number(Path, lambda path: path.suffix.lower() in suffixes,
                   f"a file that ends in {' or '.join(suffixes)}")
 
 
+def word(words: Collection[str]) -> Callable[[str], str]:
+    """Make an argparse type: one of these lower-case words, in capitals or not."""
+    def convert(text: str) -> str:
+        if text.lower() not in words:
+            raise argparse.ArgumentTypeError(f"must be one of {', '.join(sorted(words))}, not "
+                                             f"{text!r}{did_you_mean(text, words)}")
+        return text.lower()
+    return convert
+
+
 POSITIVE = number(int, lambda n: n >= 1, "an integer >= 1")
+NATURAL = number(int, lambda n: n >= 0, "an integer >= 0")
+SHARE = number(float, lambda x: 0 <= x < 1, "a number from 0 to below 1")
+MOMENTUM = number(float, lambda m: 0 <= m <= 1, "a number from 0 to 1")
 
 
-def check_target(option: str, path: Path) -> None:
-    """Raise early what would keep the file from being written in the end."""
-    if not path.parent.is_dir():
-        raise ValueError(f"{option}: there is no directory {path.parent}")
-    if path.exists() and not path.is_file():    # replacing a device would destroy it
-        raise ValueError(f"{option}: {path} is there and is not a file")
-    if cannot_write(path.parent):
-        raise ValueError(f"{option}: the directory {path.parent} cannot be written to")
+def units(text: str) -> list[int]:
+    """Read the units of one hidden layer, or of several with commas between."""
+    return [POSITIVE(part) for part in text.split(",")]
 
 
-def cannot_write(directory: Path) -> bool:
-    return not os.access(directory, os.W_OK | os.X_OK)
+class Flatten(argparse.Action):
+    """Store the entries of all lists that are given as one list."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
+                 values: Any, option_string: str | None = None) -> None:
+        setattr(namespace, self.dest, [entry for part in values for entry in part])
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of both trainings, absent from the namespace unless they are given."""
+    def option(name: str, help: str, **arguments: Any) -> None:
+        default = SETTINGS.get(name[2:].replace("-", "_"))
+        if default is not None:
+            shown = " ".join(map(str, default)) if isinstance(default, list) else default
+            help += f" (default: {shown})"
+        parser.add_argument(name, help=help, default=argparse.SUPPRESS, **arguments)
+
+    option("--data", "MNIST if it can be had, else the synthetic digits; one of them; or a "
+           "directory of IDX files", metavar="auto|mnist|digits|DIR")
+    option("--nesterov", "look ahead along the velocity (default: yes, with SGD)",
+           action=argparse.BooleanOptionalAction)
+    option("--decay", "time-based decay of lr per step (default: 1e-6, with SGD)", type=float)
+    option("--weight-decay", "L2 penalty (default: the optimizer's)", type=float)
+    option("--epochs", "passes over the training data", type=POSITIVE)
+    option("--batch-size", "samples per step", type=POSITIVE)
+    option("--hidden", "units of each hidden layer, with spaces or commas between", type=units,
+           nargs="+", action=Flatten, metavar="UNITS")
+    option("--dropout", "share of units to drop after each hidden layer", type=SHARE)
+    parser.add_argument("--threads", type=POSITIVE, default=None, help="at most this many for the "
+                        "optimizer's kernels; matrix products take one, so that any number gives "
+                        "the same weights (default: all)")

@@ -1,110 +1,106 @@
-"""Schedules on the command line: ``linear:0.5,0.9,1000`` is ``Linear(0.5, 0.9, 1000)``."""
+"""Schedules on the command line, written as their `repr`: ``Linear(0.5, 0.9, 1000)``."""
 
 from __future__ import annotations
 
 import argparse
+import ast
 import inspect
-import re
+import warnings
 from typing import Any
 
+from fastmom.cli.options import did_you_mean
 from fastmom.optim import schedules
-from fastmom.optim.schedules import Piecewise, ReduceOnPlateau, Schedule
+from fastmom.optim.schedules import ReduceOnPlateau, Schedule
 
-
-def kebab(name: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
-
-
-KINDS: dict[str, type[Schedule]] = {
-    kebab(name): getattr(schedules, name) for name in schedules.__all__
-    if name not in ("Schedule", "Piecewise")}
+KINDS: dict[str, Any] = {name: getattr(schedules, name) for name in schedules.__all__
+                         if name != "Schedule"}
+EXAMPLE = "Cosine(start=0.1, end=0, steps=1000)"
 
 
 def schedule(text: str) -> Schedule:
-    """An argparse type: one schedule, or several as ``FIRST/STEP@SECOND/STEP@THIRD``."""
+    """Read a schedule; an argparse type."""
     try:
-        first, *others = text.split("/")
-        return chain(first, others) if others else one(first)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")     # of the parser, about a dubious number
+            made = value(ast.parse(text.strip(), mode="eval").body)
+        if not isinstance(made, Schedule):
+            raise ValueError(f"must be a schedule, such as {EXAMPLE}")
+        return made
+    except SyntaxError:
+        reason = f"must be a schedule, such as {EXAMPLE}"
+    except (RecursionError, MemoryError):
+        reason = "it is nested too deeply"
     except (TypeError, ValueError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+        reason = str(error)
+    raise argparse.ArgumentTypeError(f"{text!r}: {reason}")
 
 
-def chain(first: str, others: list[str]) -> Piecewise:
-    pieces: list[Any] = [(0, number_or_schedule(first))]
-    for other in others:
-        begin, at, piece = other.partition("@")
-        if not at:
-            raise ValueError(f"the piece {other!r} must be STEP@SCHEDULE or STEP@NUMBER")
-        pieces.append((value(begin), number_or_schedule(piece)))
-    return Piecewise(pieces)
+def value(node: ast.expr) -> Any:
+    """Return what the expression stands for: a literal, a list of such, or a schedule."""
+    match node:
+        case ast.Constant(value=int() | float() | str() | None as constant):
+            return constant
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+            return -number
+        case ast.List(elts=entries) | ast.Tuple(elts=entries):
+            return [value(entry) for entry in entries]
+        case ast.Call(func=ast.Name(id=name)):
+            return called(name, node)
+        case ast.Name(id=name) if name in KINDS:
+            raise ValueError(f"expected {usage(name)}")
+        case ast.Name(id=name) if hint := did_you_mean(name, KINDS):
+            raise ValueError(f"{name!r} is no schedule{hint}")
+    raise ValueError(f"{ast.unparse(node)!r} is no number, word, list or schedule")
 
 
-def number_or_schedule(text: str) -> float | Schedule:
-    number = value(text)
-    if not isinstance(number, str):
-        return number
-    piece = one(text)
-    if isinstance(piece, ReduceOnPlateau):
-        raise ValueError("reduce-on-plateau cannot be a piece: it ignores the step")
-    return piece
-
-
-def one(text: str) -> Schedule:
-    name, _, rest = text.partition(":")
+def called(name: str, call: ast.Call) -> Schedule:
+    """Make the schedule of this name."""
     if name not in KINDS:
-        raise ValueError(f"must be one of {', '.join(KINDS)}, with its arguments, not {name!r}")
-    given: list[Any] = []
-    named: dict[str, Any] = {}
-    for part in rest.split(",") if rest else []:
-        key, equals, right = part.partition("=")
-        if not equals and not named:
-            given.append(value(part))
-        elif not equals or key in named:
-            raise ValueError(f"expected {usage(name)}, not {part!r} after "
-                             f"{', '.join(named)}")
-        else:
-            named[key] = value(right)
+        raise ValueError(f"must be one of {', '.join(KINDS)}, not {name!r}"
+                         f"{did_you_mean(name, KINDS)}")
+    given = [value(argument) for argument in call.args]
+    named = {}
+    for keyword in call.keywords:
+        if keyword.arg is None or keyword.arg in named:
+            raise ValueError(f"expected {usage(name)}, each argument once")
+        named[keyword.arg] = value(keyword.value)
     try:
         arguments(name).bind(*given, **named)
     except TypeError as error:
         raise TypeError(f"expected {usage(name)}: {error}") from None
-    kind: Any = KINDS[name]
-    made: Schedule = kind(*given, **named)
+    check_parts([*given, *named.values()])
+    made: Schedule = KINDS[name](*given, **named)
     return made
 
 
-def value(text: str) -> int | float | str:
-    """The number this is, else the text, which the schedule refuses or knows as a word."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    return text
+def check_parts(arguments: list[Any]) -> None:
+    """Raise for a schedule with state inside another: it ignores the step."""
+    for argument in arguments:
+        if isinstance(argument, ReduceOnPlateau):
+            raise ValueError("ReduceOnPlateau cannot be part of another schedule: it ignores the "
+                             "step")
+        if isinstance(argument, list):
+            check_parts(argument)
 
 
 def arguments(name: str) -> inspect.Signature:
-    """What can be given; the state of a schedule cannot."""
+    """Return the arguments that can be given: not the state of a schedule."""
     signature = inspect.signature(KINDS[name])
     return signature.replace(parameters=[
-        p for p in signature.parameters.values() if p.name != "state"])
+        p.replace(annotation=p.empty) for p in signature.parameters.values() if p.name != "state"],
+        return_annotation=signature.empty)
 
 
 def usage(name: str) -> str:
-    """As in ``cosine:start,end,steps[,period_multiplier=...]``."""
-    parts = []
-    for p in arguments(name).parameters.values():
-        default = "..." if p.default is None else p.default
-        parts.append(f",{p.name}" if p.default is p.empty else f"[,{p.name}={default}]")
-    shown = "".join(parts).removeprefix(",")
-    return f"{name}:{shown}" if shown[0] != "[" else f"{name}[:{shown[2:]}"
+    """Return the call with its arguments and defaults."""
+    return f"{name}{arguments(name)}"
 
 
 HELP = "\n".join([
     "schedules, by optimizer steps, of which an epoch has samples / batch size, rounded up:",
     *(f"  {usage(name)}" for name in KINDS),
-    "  SCHEDULE/STEP@SCHEDULE...   one after the other; each sees the steps since its own begin",
     "",
-    "such as --momentum-schedule linear:0.5,0.9,1000, from 0.5 to 0.9 in 1000 steps, or",
-    "--lr-schedule linear:0,0.1,500/500@cosine:0.1,0,8875, a warm-up and then half a cosine.",
-    "reduce-on-plateau follows the loss (with mode=max, the accuracy) of --validation-split."])
+    'such as --momentum-schedule "Linear(0.5, 0.9, steps=1000)", from 0.5 to 0.9 in 1000 steps, or',
+    '--lr-schedule "Piecewise([(0, Linear(0, 0.1, 500)), (500, Cosine(0.1, 0, 8875))])", a warm-up',
+    "and then half a cosine; each piece sees the steps since its own begin.",
+    "ReduceOnPlateau follows the loss (with mode='max', the accuracy) of --validation-split."])

@@ -4,46 +4,58 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Mapping
+import textwrap
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import fastmom
-from fastmom import data, nn
-from fastmom.cli.experiment import (
-    HYPER,
-    SETTINGS,
-    HeldOutIsTest,
-    Interrupt,
-    add_options,
+from fastmom import data, nn, plot
+from fastmom.cli import resume
+from fastmom.cli.files import (
+    cannot_be_written,
+    check_different,
+    check_directory,
+    check_target,
     finite,
+    write_json,
+    writing,
+)
+from fastmom.cli.interrupt import Interrupt
+from fastmom.cli.network import (
+    HYPER,
+    describe,
     hyper_of,
     load_data,
     make_model,
     make_optimizer,
     one_blas_thread,
 )
-from fastmom.cli.options import INTERRUPTED, OK, POSITIVE, check_target, file, number
-from fastmom.cli.schedules import HELP, schedule
-from fastmom.cli.training import (
-    LOGGERS,
-    Checkpoints,
-    Log,
-    Plateaus,
-    Record,
-    check_agrees,
-    check_directory,
-    fingerprint,
-    found,
-    resumed,
+from fastmom.cli.options import (
+    DIVERGED,
+    INTERRUPTED,
+    MOMENTUM,
+    NATURAL,
+    OK,
+    POSITIVE,
+    SETTINGS,
+    SHARE,
+    add_options,
+    file,
+    option_of,
+    word,
 )
+from fastmom.cli.resume import Checkpoints, Record, found
+from fastmom.cli.schedules import HELP, schedule
 from fastmom.nn.callbacks import CallbackList
+from fastmom.nn.callbacks.logs import LineLogger
 from fastmom.optim import OPTIMIZERS
-from fastmom.optim.schedules import ReduceOnPlateau
 from fastmom.plot.style import SUFFIXES, new_figure
 
 DEFAULTS: dict[str, Any] = {**SETTINGS, "optimizer": "sgd", "seed": 0, "validation_split": 0.0}
 KEEP, SMOOTH = 3, 0.9
+LOGGERS: dict[str, Callable[..., LineLogger]] = {".csv": nn.CSVLogger, ".jsonl": nn.JSONLogger}
 OUTPUTS = "json", "log", "plot"
 NEEDS = {"smooth": "plot", "keep": "checkpoint", "resume": "checkpoint"}
 
@@ -51,13 +63,15 @@ NEEDS = {"smooth": "plot", "keep": "checkpoint", "resume": "checkpoint"}
 def add(commands: Any) -> None:
     """Add the command to the parser."""
     train = commands.add_parser(
-        "train", help="train a small network on handwritten digits", allow_abbrev=False,
-        description="Train Flatten, Dense(ReLU), Dropout, Dense(softmax) on handwritten digits.",
+        "train", help="train a small network on handwritten digits",
+        description="Train Flatten, Dense(ReLU), Dropout, Dense(softmax) on handwritten digits. "
+                    "A training that diverges ends there, with exit status 3.",
         epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(train)
     absent: dict[str, Any] = {"default": argparse.SUPPRESS}
     option = train.add_argument
-    option("--optimizer", choices=sorted(OPTIMIZERS), help="default: sgd", **absent)
+    option("--optimizer", type=word(OPTIMIZERS), metavar="NAME", **absent,
+           help=f"{', '.join(sorted(OPTIMIZERS))} (default: sgd)")
     for name, help in (
             ("lr", "learning rate (default: 0.01 with SGD, else the optimizer's)"),
             ("momentum", "0 to 1; start low and raise it (default: 0.9 with SGD)")):
@@ -65,21 +79,20 @@ def add(commands: Any) -> None:
         either.add_argument(f"--{name}", type=float, help=help, **absent)
         either.add_argument(f"--{name}-schedule", dest=name, type=schedule, metavar="SCHEDULE",
                             help="the same, changing from step to step: see below", **absent)
-    option("--seed", type=number(int, lambda n: n >= 0, "an integer >= 0"), **absent,
+    option("--seed", type=NATURAL, **absent,
            help="of the weights, the dropout and the order of the samples (default: 0)")
-    option("--validation-split", metavar="SHARE", **absent,
-           type=number(float, lambda x: 0 <= x < 1, "a number from 0 to below 1"),
+    option("--validation-split", metavar="SHARE", type=SHARE, **absent,
            help="hold out the last so many of the training samples, and evaluate them after each "
                 "epoch instead of the test set, which is left for the end (default: 0)")
     written = train.add_argument_group("files")
     option = written.add_argument
-    option("--json", type=Path, metavar="FILE", help="write the figures to this file at the end")
+    option("--json", type=Path, metavar="FILE", help="write the metrics to this file at the end")
     option("--log", type=file(*LOGGERS), metavar="FILE",
-           help=f"write them epoch by epoch: {', '.join(LOGGERS)}")
+           help=f"write them epoch by epoch to a new file: {', '.join(LOGGERS)}")
     option("--plot", type=file(*SUFFIXES), metavar="FILE",
            help=f"draw the losses and accuracies: {', '.join(SUFFIXES)}")
-    option("--smooth", type=number(float, lambda m: 0 <= m <= 1, "a number from 0 to 1"),
-           metavar="M", help=f"momentum of the smoothed loss in it (default: {SMOOTH})")
+    option("--smooth", type=MOMENTUM, metavar="M",
+           help=f"momentum of the smoothed loss in it (default: {SMOOTH})")
     option("--checkpoint", type=Path, metavar="DIR",
            help="write DIR/checkpoint-00000001.npz and so on, after each epoch")
     option("--keep", type=POSITIVE, metavar="N",
@@ -88,7 +101,7 @@ def add(commands: Any) -> None:
            help="go on from the latest whole checkpoint, to the same result as without a break: "
                 "options are what they were then, but --epochs may be more; name the files to "
                 "write again, they are written whole")
-    train.set_defaults(run=run)
+    train.set_defaults(run=run, parser=train)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -97,46 +110,38 @@ def run(args: argparse.Namespace) -> int:
     given = {name: value for name, value in vars(args).items() if name in (*DEFAULTS, *HYPER)}
     model = None
     if args.resume:
-        model, record = resumed(args.checkpoint)
-        check_agrees(given, record)
+        model, record = resume.resumed(args.checkpoint)
+        resume.check_agrees(given, record)
         record.config |= {name: given[name] for name in ("data", "epochs") if name in given}
         assert model.optimizer is not None
         optimizer = model.optimizer
     else:
         settings = DEFAULTS | given
         optimizer = make_optimizer(settings["optimizer"], given)
-        record = Record({**settings, **hyper_of(optimizer)})
+        record = Record({**settings, **hyper_of(optimizer, given)})
     record.config["threads"] = args.threads
-    plateaus = find_plateaus(optimizer, record.config)
-    dataset = load_data(record.config["data"])
-    seal = fingerprint(dataset) if args.checkpoint else 0
+    check_plateaus(record)
+    dataset, crc32 = load(record)
     if model is None:
         model = make_model(record.config, dataset.x_train.shape[1:], record.config["seed"],
                            optimizer)
-        record.data, record.seal = dataset.name, seal
-    elif seal != record.seal:
+        record.data, record.crc32 = dataset.name, crc32
+    elif crc32 != record.crc32:
         raise ValueError(f"--data {record.config['data']}: other samples than those of the "
                          f"checkpoint's training ({record.data})")
     if args.checkpoint is not None:
         args.checkpoint.mkdir(parents=True, exist_ok=True)
     with fastmom.num_threads(args.threads), one_blas_thread():
         threads = fastmom.get_num_threads()
-        print(dataset.reason)
-        print(f"{optimizer!r}, batch {record.config['batch_size']}, "
-              f"{sum(p.size for p in model.params):,} parameters, {threads} "
-              f"thread{'s' if threads > 1 else ''}", flush=True)
-        renaming = [] if record.config["validation_split"] else [HeldOutIsTest()]
-        callbacks = [*plateaus, *renaming, record]
-        if args.checkpoint is not None:
-            callbacks.append(Checkpoints(args.checkpoint, args.keep or KEEP, record))
-        if args.log is not None:
-            callbacks.append(Log(args.log, record))
-        interrupted = fit(model, dataset, record, callbacks)
-        test = test_figures(model, dataset, record, interrupted)
-    write(args, record, optimizer, test)
-    if interrupted and args.checkpoint is not None:
+        print(f"{dataset.reason}\n{describe(dataset, record.config)}\n{optimizer!r}, batch "
+              f"{record.config['batch_size']}, {threads} thread{'s' if threads > 1 else ''}",
+              flush=True)
+        status, diverged = fit(model, dataset, record, args)
+        test = evaluate_test(model, dataset, record, status)
+    write(args, record, optimizer, {**test, **diverged})
+    if status == INTERRUPTED and args.checkpoint is not None:
         print(how_to_resume(args))
-    return INTERRUPTED if interrupted else OK
+    return status
 
 
 def check_files(args: argparse.Namespace) -> None:
@@ -144,81 +149,115 @@ def check_files(args: argparse.Namespace) -> None:
     for option, needed in NEEDS.items():
         if getattr(args, option) is not None and getattr(args, needed) is None:
             raise ValueError(f"--{option} needs --{needed}")
-    targets: dict[Path, str] = {}
-    for option in OUTPUTS:
-        if (path := getattr(args, option)) is not None:
-            check_target(f"--{option}", path)
-            if (other := targets.setdefault(path.resolve(), option)) != option:
-                raise ValueError(f"--{option}: {path} is the file of --{other}")
+    targets = {f"--{option}": getattr(args, option) for option in OUTPUTS}
+    for option, path in targets.items():
+        if path is not None:
+            check_target(option, path)
+    check_different(targets)
+    if args.log is not None and args.log.exists() and not args.resume:
+        raise ValueError(f"--log: {args.log} is there already; name another file or delete it")
     if args.plot is not None:
         new_figure(1, 1)        # says so if there is no matplotlib
     if args.checkpoint is not None:
-        check_directory(args.checkpoint)
+        check_directory("--checkpoint", args.checkpoint)
         if not args.resume and (there := found(args.checkpoint)):
             raise ValueError(f"--checkpoint: {there[-1]} is there already; go on from it with "
                              f"--resume, or name another directory")
 
 
-def find_plateaus(optimizer: Any, config: Mapping[str, Any]) -> list[nn.Callback]:
-    """What lets schedules that follow a figure observe it."""
-    schedules = {name: getattr(optimizer, name, None) for name in ("lr", "momentum")}
-    found = {n: s for n, s in schedules.items() if isinstance(s, ReduceOnPlateau)}
-    if found and not config["validation_split"]:
-        raise ValueError(f"--{min(found)}-schedule: reduce-on-plateau needs --validation-split: it "
-                         f"must not look at the test set")
-    return [Plateaus(list(found.values()))] if found else []
+def check_plateaus(record: Record) -> None:
+    """Raise if a schedule follows the validation and there is none."""
+    if record.observers and not record.config["validation_split"]:
+        raise ValueError(f"{option_of(min(record.observers))}-schedule: ReduceOnPlateau needs "
+                         f"--validation-split: it must not look at the test set")
+
+
+def load(record: Record) -> tuple[data.Dataset, int]:
+    """Return the samples and their checksum."""
+    dataset = load_data(record.config["data"])
+    return dataset, resume.fingerprint(dataset)
 
 
 def fit(model: nn.Sequential, dataset: data.Dataset, record: Record,
-        callbacks: list[nn.Callback]) -> bool:
-    """Train the epochs that are left; return whether Ctrl-C was pressed."""
-    config, done = record.config, len(record.epochs)
-    split, interrupt = config["validation_split"], Interrupt()
+        args: argparse.Namespace) -> tuple[int, dict[str, Any]]:
+    """Train the epochs that are left; return the exit status, and where it has diverged."""
+    config, done = record.config, len(record.epoch)
+    interrupt, stop = Interrupt(), nn.TerminateOnNaN()
+    callbacks = [stop, *record.observers.values(), record, *start_log(args.log, record, model)]
+    if args.checkpoint is not None:     # the last one: it saves the state of the others
+        callbacks.append(Checkpoints(args.checkpoint, args.keep or KEEP, record))
+    split = config["validation_split"]
     held_out: dict[str, Any] = ({"validation_split": split} if split else
-                                {"validation_data": (dataset.x_test, dataset.y_test)})
+                                {"validation_data": {"test": (dataset.x_test, dataset.y_test)}})
     try:
         if done < config["epochs"]:
             model.fit(dataset.x_train, dataset.y_train, batch_size=config["batch_size"],
                       epochs=config["epochs"], initial_epoch=done,
                       callbacks=[*callbacks, interrupt], **held_out)
-        else:       # all is trained: the files are written again
-            with CallbackList(callbacks, model, {}):
-                pass
     except KeyboardInterrupt:
         interrupt.asked = True
     if interrupt.asked:
-        print(f"interrupted after {len(record.epochs)} of {config['epochs']} epochs")
-    return interrupt.asked
+        print(f"interrupted after {len(record.epoch)} of {config['epochs']} epochs")
+        return INTERRUPTED, {}
+    if stop.diverged is not None:
+        epoch, step = stop.diverged
+        return DIVERGED, {"diverged": {"epoch": epoch + 1, "step": step + 1}}
+    return OK, {}
 
 
-def test_figures(model: nn.Sequential, dataset: data.Dataset, record: Record,
-                 interrupted: bool) -> dict[str, Any]:
-    """Print the test accuracy; return what has not been in the epochs."""
-    done, test = len(record.epochs), {}
+def start_log(path: Path | None, record: Record, model: nn.Sequential) -> list[nn.Callback]:
+    """Write the epochs so far to the file of ``--log``; return what appends those to come."""
+    if path is None:
+        return []
+    log = LOGGERS[path.suffix.lower()]
+
+    def warn(error: OSError) -> None:
+        warnings.warn(f"{cannot_be_written('--log', path, error)}; the training goes on without "
+                      f"it", UserWarning, stacklevel=1)
+    first = log(path, on_error=warn)
+    with CallbackList([first], model, {}) as earlier:
+        for epoch, metrics in enumerate(record.epochs):
+            earlier.on_epoch_end(epoch, metrics)
+    return [log(path, append=True, on_error=warn)] if first.whole else []
+
+
+def evaluate_test(model: nn.Sequential, dataset: data.Dataset, record: Record,
+                  status: int) -> dict[str, Any]:
+    """Print the test accuracy; return the metrics of the test set if the epochs have none."""
+    done, test = len(record.epoch), {}
     if not record.config["validation_split"]:
-        accuracy = record.epochs[-1]["test_accuracy"] if done else None
-    elif interrupted:       # in the middle of an epoch
+        accuracy = record.history["test_accuracy"][-1] if done else None
+    elif status != OK:      # in the middle of an epoch
         return {}
     else:
-        figures = model.evaluate(dataset.x_test, dataset.y_test, verbose=0, return_dict=True)
-        accuracy, test = figures["accuracy"], {"test": finite(figures)}
+        metrics = model.evaluate(dataset.x_test, dataset.y_test, verbose=0, return_dict=True)
+        accuracy, test = metrics["accuracy"], {"test": finite(metrics)}
     if accuracy is not None:
         print(f"test accuracy {accuracy:.2%} after epoch {done}")
     return test
 
 
-def write(args: argparse.Namespace, record: Record, optimizer: Any, test: dict[str, Any]) -> None:
-    """The files that are written at the end."""
+def write(args: argparse.Namespace, record: Record, optimizer: Any,
+          more: Mapping[str, Any]) -> None:
+    """Write the files of ``--json`` and ``--plot``."""
     if args.json is not None:
-        record.write(args.json, **test)
-    if args.plot is not None and record.epochs:
-        record.draw(args.plot, repr(optimizer), SMOOTH if args.smooth is None else args.smooth)
+        write_json(args.json, {"data": record.data, "config": record.config,
+                               "epochs": [finite(epoch) for epoch in record.epochs], **more})
+    if args.plot is not None and record.epoch:
+        curves = {name: values for name, values in record.history.items()
+                  if name not in record.observers}
+        label = textwrap.fill(repr(optimizer), 100)
+        figure = plot.plot_history({label: [{**curves, "batch_loss": record.losses}]},
+                                   momentum=SMOOTH if args.smooth is None else args.smooth)
+        with writing("--plot", args.plot):
+            plot.save_figure(figure, args.plot)
         print(f"figure: {args.plot}")
     elif args.plot is not None:
         print(f"no figure {args.plot}: no epoch is whole")
 
 
 def how_to_resume(args: argparse.Namespace) -> str:
+    """Return the line with the last checkpoint, and the command that goes on from it."""
     if not (saved := found(args.checkpoint)):
         return "no checkpoint: no epoch is whole"
     words = ["fastmom", "train", "--checkpoint", args.checkpoint, "--resume"]

@@ -292,7 +292,9 @@ class Optimizer(Declared):
         names = {**self._options, **(self.param_groups[0] if len(self.param_groups) == 1 else {})}
         names.pop("params", None)
         defaults = {**self._group_hypers, **self._shared_hypers}
-        shown = (f"{n}={v!r}" for n, v in sorted(names.items()) if v != defaults[n].default)
+        always = [n for n in ("lr", "momentum") if n in names]
+        shown = (f"{n}={names[n]!r}" for n in dict.fromkeys([*always, *sorted(names)])
+                 if n in always or names[n] != defaults[n].default)
         return f"{type(self).__name__}({', '.join(shown)})"
 
 

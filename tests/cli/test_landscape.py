@@ -102,7 +102,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["--output", "folder.png"], "--output: folder.png is there and is not a file"),
     (["--animate", "a.mp4"], "argument --animate: must be a file that ends in .gif, not 'a.mp4'"),
     (["--animate", "no/such/a.gif"], "--animate: there is no directory no/such"),
-    (["--anim", "a.gif"], "unrecognized arguments: --anim a.gif"),
+    (["--anim", "a.gif"], "unrecognized arguments: --anim a.gif; did you mean --animate?"),
 ]
 
 

@@ -14,6 +14,7 @@ from commands import N_TRAIN, figures, run, train
 
 from fastmom import plot
 from fastmom.cli.schedules import HELP, KINDS, schedule, usage
+from fastmom.optim import schedules
 from fastmom.optim.schedules import (
     Constant,
     Cosine,
@@ -22,25 +23,26 @@ from fastmom.optim.schedules import (
     OneCycle,
     Piecewise,
     ReduceOnPlateau,
+    Schedule,
     Step,
     Sutskever,
 )
 
 SCHEDULES = {
-    "constant:0.1": Constant(0.1),
-    "linear:0.5,0.9,1000": Linear(0.5, 0.9, 1000),
-    "linear:0.5,steps=1_000,end=9e-1": Linear(0.5, 0.9, 1000),
-    "sutskever": Sutskever(),
-    "sutskever:": Sutskever(),
-    "sutskever:period=7": Sutskever(period=7),
-    "step:0.1,0.5,100": Step(0.1, 0.5, 100),
-    "exponential:0.1,0.5": Exponential(0.1, 0.5),
-    "cosine:0.1,0,100,period_multiplier=2": Cosine(0.1, 0, 100, 2),
-    "one-cycle:0.1,500,rise=0.5": OneCycle(0.1, 500, rise=0.5),
-    "reduce-on-plateau:0.1,patience=2,mode=max": ReduceOnPlateau(0.1, patience=2, mode="max"),
-    "linear:0,0.1,5/5@cosine:0.1,0,9/14@0.01":
+    "Constant(0.1)": Constant(0.1),
+    "Constant(-1)": Constant(-1),
+    "Linear(0.5, 0.9, 1000)": Linear(0.5, 0.9, 1000),
+    " Linear(0.5,steps=1_000,end=9e-1) ": Linear(0.5, 0.9, 1000),
+    "Sutskever()": Sutskever(),
+    "Sutskever(period=7)": Sutskever(period=7),
+    "Step(0.1, 0.5, 100)": Step(0.1, 0.5, 100),
+    "Exponential(0.1, 0.5)": Exponential(0.1, 0.5),
+    "Cosine(0.1, 0, 100, period_multiplier=None)": Cosine(0.1, 0, 100),
+    "OneCycle(0.1, 500, rise=0.5)": OneCycle(0.1, 500, rise=0.5),
+    "ReduceOnPlateau(0.1, patience=2, mode='max')": ReduceOnPlateau(0.1, patience=2, mode="max"),
+    "Piecewise([(0, Linear(0, 0.1, 5)), [5, Cosine(0.1, 0, 9)], (14, 0.01)])":
         Piecewise([(0, Linear(0, 0.1, 5)), (5, Cosine(0.1, 0, 9)), (14, 0.01)]),
-    "0.1/100@0.01": Piecewise([(0, 0.1), (100, 0.01)]),
+    "Piecewise(((0, 0.1), (100, 0.01)))": Piecewise([(0, 0.1), (100, 0.01)]),
 }
 
 
@@ -49,43 +51,68 @@ def test_schedules(text: str) -> None:
     assert schedule(text) == SCHEDULES[text]
 
 
+@pytest.mark.parametrize("made", [made for made in SCHEDULES.values()
+                                  if not isinstance(made, ReduceOnPlateau)], ids=repr)
+def test_the_syntax_is_that_of_repr(made: Schedule) -> None:
+    assert schedule(repr(made)) == made
+
+
 def test_every_schedule_can_be_chosen_and_is_in_the_help() -> None:
-    assert {KINDS[text.partition(":")[0]] for text in SCHEDULES
-            if "/" not in text} == set(KINDS.values())
+    assert {name for name in schedules.__all__ if name != "Schedule"} == set(KINDS)
     for name in KINDS:
         assert f"  {usage(name)}\n" in HELP
 
 
+LINEAR = "expected Linear(start, end, steps)"
 MALFORMED = {
-    "": "must be one of constant, cosine, exponential",
-    "warmup:500": "must be one of constant, cosine, exponential",
-    "Linear:0,1,2": "must be one of constant,",
-    "0.1": "must be one of constant,",
-    "piecewise:1": "must be one of constant,",
-    "linear:0.1": "expected linear:start,end,steps: missing a required argument: 'end'",
-    "linear": "expected linear:start,end,steps: missing a required argument: 'start'",
-    "linear:1,2,3,4": "expected linear:start,end,steps: too many positional arguments",
-    "linear:1,2,stops=3": "expected linear:start,end,steps: missing a required argument: 'steps'",
-    "sutskever:top=1": "expected sutskever[:maximum=0.99][,period=250]: got an unexpected keyword "
-                       "argument 'top'",
-    "linear:1,2,start=3": "multiple values for argument 'start'",
-    "linear:start=1,2,3": "expected linear:start,end,steps, not '2' after start",
-    "linear:start=1,start=2": "expected linear:start,end,steps, not 'start=2' after start",
-    "linear:a,1,2": "start must be a finite number, not 'a'",
-    "linear:nan,1,2": "start must be a finite number, not nan",
-    "linear:,1,2": "start must be a finite number, not ''",
-    "linear:0,1,2.5": "steps must be an integer >= 1, not 2.5",
-    "linear:0,1,0": "steps must be an integer >= 1, not 0",
-    "reduce-on-plateau:0.1,state=1": "unexpected keyword argument 'state'",
-    "reduce-on-plateau:0.1,mode=up": "mode must be 'min' or 'max', not 'up'",
-    "0.1/0.2": "the piece '0.2' must be STEP@SCHEDULE or STEP@NUMBER",
-    "0.1/0@0.2": "pieces must begin at 0 and at ever later steps, not at [0, 0]",
-    "0.1/x@0.2": "pieces[1][0] must be an integer >= 0, not 'x'",
-    "0.1/9@reduce-on-plateau:0.1": "reduce-on-plateau cannot be a piece",
+    "": "must be a schedule, such as Cosine(start=0.1, end=0, steps=1000)",
+    "linear:0.5,0.9,1000": "must be a schedule, such as Cosine(",
+    "Linear(0, 1, 2": "must be a schedule, such as Cosine(",
+    "x = Constant(1)": "must be a schedule, such as Cosine(",
+    "0.1": "must be a schedule, such as Cosine(",
+    "[Constant(1)]": "must be a schedule, such as Cosine(",
+    "Warmup(500)": "must be one of Constant, Cosine, Exponential, Linear, ",
+    "linear(0, 1, 2)": "not 'linear'; did you mean Linear?",
+    "OneCycl(0.1, 500)": "not 'OneCycl'; did you mean OneCycle?",
+    "sutskever": "'sutskever' is no schedule; did you mean Sutskever?",
+    "Linear": LINEAR,
+    "Linear(0.1)": f"{LINEAR}: missing a required argument: 'end'",
+    "Linear(1, 2, 3, 4)": f"{LINEAR}: too many positional arguments",
+    "Linear(1, 2, stops=3)": f"{LINEAR}: missing a required argument: 'steps'",
+    "Linear(1, 2, **{'steps': 3})": LINEAR,
+    "Linear(*[1, 2, 3])": "'*[1, 2, 3]' is no number, word, list or schedule",
+    "Sutskever(top=1)": "expected Sutskever(maximum=0.99, period=250): got an unexpected keyword "
+                        "argument 'top'",
+    "Linear(1, 2, start=3)": "multiple values for argument 'start'",
+    "Linear(start=1, start=2, end=3, steps=4)": f"{LINEAR}, each argument once",
+    "Linear('a', 1, 2)": "start must be a finite number, not 'a'",
+    "Linear(a, 1, 2)": "'a' is no number, word, list or schedule",
+    "Linear(1e999, 1, 2)": "start must be a finite number, not inf",
+    "Linear(True, 1, 2)": "start must be a finite number, not True",
+    "Linear(0, 1, 2.5)": "steps must be an integer >= 1, not 2.5",
+    "Linear(0, 1, 0)": "steps must be an integer >= 1, not 0",
+    "Linear(0, 1, 2 * 3)": "'2 * 3' is no number, word, list or schedule",
+    "Linear(0, 1, b'2')": "is no number, word, list or schedule",
+    "Constant(1j)": "'1j' is no number, word, list or schedule",
+    "Constant(-'1')": "is no number, word, list or schedule",
+    "Constant(__import__('os').getpid())": "is no number, word, list or schedule",
+    "Constant(open('secret'))": "must be one of Constant, Cosine, ",
+    "Constant(lambda: 1)": "'lambda: 1' is no number, word, list or schedule",
+    "schedules.Constant(1)": "'schedules.Constant(1)' is no number, word, list or schedule",
+    "(" * 500 + ")" * 500: "must be a schedule, such as Cosine(",
+    "-" * 100_000 + "1": "it is nested too deeply",
+    "ReduceOnPlateau(0.1, state=1)": "unexpected keyword argument 'state'",
+    "ReduceOnPlateau(0.1, mode='up')": "mode must be 'min' or 'max', not 'up'",
+    "Piecewise(1)": "pieces must be a list of (step, number or schedule), not 1",
+    "Piecewise([(0, 0.1), (0, 0.2)])": "pieces must begin at 0 and at ever later steps, not at "
+                                       "[0, 0]",
+    "Piecewise([(0, 0.1), ('x', 0.2)])": "pieces[1][0] must be an integer >= 0, not 'x'",
+    "Piecewise([(0, 0.1), (9, ReduceOnPlateau(0.1))])":
+        "ReduceOnPlateau cannot be part of another schedule: it ignores the step",
 }
 
 
-@pytest.mark.parametrize("text", MALFORMED)
+@pytest.mark.parametrize("text", MALFORMED, ids=lambda text: text[:40])
 def test_malformed_schedules(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError) as error:
         schedule(text)
@@ -95,9 +122,11 @@ def test_malformed_schedules(text: str) -> None:
 
 def test_schedules_are_by_steps(digits: Path) -> None:
     plain = train(digits, "--lr", 0.02, "--momentum", 0.5)
-    held = train(digits, "--lr-schedule", "0.02/20@0.5", "--momentum-schedule", "constant:0.5")
+    held = train(digits, "--lr-schedule", "Piecewise([(0, 0.02), (20, 0.5)])",
+                 "--momentum-schedule", "Constant(0.5)")
     assert figures(held) == figures(plain)      # 20 steps are two epochs
-    changed = train(digits, "--lr-schedule", "0.02/19@0.5", "--momentum-schedule", "constant:0.5")
+    changed = train(digits, "--lr-schedule", "Piecewise([(0, 0.02), (19, 0.5)])",
+                    "--momentum-schedule", "Constant(0.5)")
     assert figures(changed) != figures(plain)
     assert held["config"]["momentum"] == {"schedule": "Constant", "value": 0.5}
     assert held["config"]["lr"] == {"schedule": "Piecewise", "pieces": [[0, 0.02], [20, 0.5]]}
@@ -107,8 +136,10 @@ def test_a_plateau_follows_the_validation(digits: Path) -> None:
     options = ["--validation-split", 0.5, "--epochs", 3]
     plain = train(digits, "--lr", 0.02, *options)
     for mode in ("min", "max"):     # whatever the figure, it never improves by so much
-        reduced = train(digits, *options, "--lr-schedule", f"reduce-on-plateau:0.02,patience=0,"
-                        f"factor=0,threshold=1e9,mode={mode}")
+        reduced = train(digits, *options, "--lr-schedule", f"ReduceOnPlateau(0.02, patience=0, "
+                        f"factor=0, threshold=1e9, mode={mode!r})")
+        rates = [epoch.pop("lr") for epoch in reduced["epochs"]]
+        assert rates == [0.02, 0.02, 0]
         assert figures(reduced)[:2] == figures(plain)[:2]       # the first one always improves
         assert figures(reduced)[2]["val_loss"] == figures(reduced)[1]["val_loss"]
 
@@ -123,7 +154,8 @@ def test_validation_split(digits: Path, capsys: pytest.CaptureFixture[str]) -> N
         assert round(epoch["accuracy"] * (N_TRAIN - held_out), 9).is_integer()
     out = capsys.readouterr().out
     assert out.count("  val loss ") == out.count("  val accuracy ") == 2
-    assert out.count("test ") == 1
+    assert "\n240 training + 60 validation + 100 test samples, layers 784-16-10, 12,730 " in out
+    assert out.count("test accuracy") == 1
     assert out.endswith(f"\ntest accuracy {content['test']['accuracy']:.2%} after epoch 2\n")
 
 
@@ -131,7 +163,6 @@ def test_validation_split(digits: Path, capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 def test_log(digits: Path, tmp_path: Path, ending: str, split: float) -> None:
     file = tmp_path / f"log.{ending}"
-    file.write_text("of another training")
     content = train(digits, "--log", file, "--validation-split", split)
     lines = file.read_text().splitlines()
     rows: list[Any] = ([*csv.DictReader(lines)] if ending == "csv" else
@@ -157,7 +188,7 @@ def test_plot(digits: Path, tmp_path: Path, options: list[object], momentum: flo
     (histories, given), = drawn
     assert given == {"momentum": momentum}
     (label, (run,)), = histories.items()
-    assert label == "SGD(decay=1e-06, momentum=0.9, nesterov=True)"
+    assert label == "SGD(lr=0.01, momentum=0.9, decay=1e-06, nesterov=True)"
     assert set(run) == {"loss", "accuracy", f"{prefix}_loss", f"{prefix}_accuracy", "batch_loss"}
     for name in set(run) - {"batch_loss"}:
         assert run[name] == [epoch[name] for epoch in content["epochs"]]
@@ -180,6 +211,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["--plot", "no/such.png"], "--plot: there is no directory no"),
     (["--log", "a.txt"], "argument --log: must be a file that ends in .csv or .jsonl, not 'a.txt'"),
     (["--log", "no/such.csv"], "--log: there is no directory no"),
+    (["--log", "old.csv"], "--log: old.csv is there already; name another file or delete it"),
     (["--json", "a.jsonl", "--log", "a.jsonl"], "--log: a.jsonl is the file of --json"),
     (["--keep", "1"], "--keep needs --checkpoint"),
     (["--checkpoint", "new", "--keep", "0"], "argument --keep: must be an integer >= 1, not '0'"),
@@ -188,16 +220,18 @@ WRONG: list[tuple[list[str], str]] = [
     (["--validation-split", "1"],
      "argument --validation-split: must be a number from 0 to below 1, not '1'"),
     (["--validation-split", "0.999"], "validation_split=0.999 of 300 samples leaves"),
-    (["--lr", "1", "--lr-schedule", "constant:1"],
+    (["--lr", "1", "--lr-schedule", "Constant(1)"],
      "argument --lr-schedule: not allowed with argument --lr"),
-    (["--lr-schedule", "warmup:500"], "argument --lr-schedule: 'warmup:500': must be one of "),
-    (["--lr-schedule", "constant:-1"], "at step 0: lr must be a finite number >= 0, not -1.0"),
-    (["--momentum-schedule", "linear:0.5,1.5,2"],
+    (["--lr-schedule", "Warmup(500)"], "argument --lr-schedule: 'Warmup(500)': must be one of "),
+    (["--lr-schedule", "Constant(-1)"], "at step 0: lr must be a finite number >= 0, not -1.0"),
+    (["--momentum-schedule", "Linear(0.5, 1.5, 2)"],
      "at step 2: momentum must be a number from 0 to 1, not 1.5"),
-    (["--lr-schedule", "reduce-on-plateau:0.1"],
-     "--lr-schedule: reduce-on-plateau needs --validation-split"),
-    (["--optimizer", "adam", "--momentum-schedule", "sutskever"],
-     "Adam has no argument 'momentum'"),
+    (["--lr-schedule", "ReduceOnPlateau(0.1)"],
+     "--lr-schedule: ReduceOnPlateau needs --validation-split"),
+    (["--momentum-schedule", "ReduceOnPlateau(1.5)"],
+     "--momentum-schedule: must be a number from 0 to 1, not 1.5"),
+    (["--optimizer", "adam", "--momentum-schedule", "Sutskever()"],
+     "--momentum-schedule: Adam has no momentum; its options are --lr, --weight-decay"),
 ]
 
 
@@ -205,10 +239,13 @@ WRONG: list[tuple[list[str], str]] = [
 def test_wrong_options(options: list[str], message: str, digits: Path, tmp_path: Path,
                        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("file").touch()
+    for name in ("file", "old.csv"):
+        Path(name).touch()
     assert run("--data", digits, *options) == 2
-    assert message in capsys.readouterr().err.splitlines()[-1]
-    assert [*tmp_path.iterdir()] == [tmp_path / "file"]
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+    assert {file.name for file in tmp_path.iterdir()} == {"file", "old.csv"}
 
 
 def test_without_matplotlib(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

@@ -31,11 +31,12 @@ def test_output_in_a_pipe_is_plain_lines(digits: Path) -> None:
     lines = out.decode("ascii").split(os.linesep)
     assert all(line.isprintable() for line in lines)
     assert lines[0] == f"IDX files from {digits}"
-    assert re.fullmatch(r"SGD\(.*\), batch 32, 101,770 parameters, \d+ threads?", lines[1])
-    for i, line in enumerate(lines[2:5]):
+    assert lines[1] == ("300 training + 100 test samples, layers 784-128-10, 101,770 parameters")
+    assert re.fullmatch(r"SGD\(lr=0.01, momentum=0.9, .*\), batch 32, \d+ threads?", lines[2])
+    for i, line in enumerate(lines[3:6]):
         assert re.fullmatch(LINE.format(i + 1), line)
-    assert re.fullmatch(r"test accuracy \d+\.\d\d% after epoch 3", lines[5])
-    assert lines[6:] == [""]
+    assert re.fullmatch(r"test accuracy \d+\.\d\d% after epoch 3", lines[6])
+    assert lines[7:] == [""]
 
 
 def test_the_program_gives_the_same_figures(digits: Path, tmp_path: Path) -> None:
@@ -66,7 +67,7 @@ def test_a_terminal_gets_a_progress_bar(digits: Path) -> None:
     assert re.search(r"\repoch 1/3  0/10 \| +\|", text)
     kept = [line.rpartition("\r")[2] for line in text.replace("\r\n", "\n").split("\n")]
     for i in range(3):
-        assert re.fullmatch(LINE.format(i + 1), kept[2 + i])
+        assert re.fullmatch(LINE.format(i + 1), kept[3 + i])
 
 
 @POSIX
@@ -77,8 +78,8 @@ def test_ctrl_c_keeps_the_finished_epochs(digits: Path, tmp_path: Path) -> None:
     with start("--data", digits, "--epochs", 10 ** 6, "--json", file,
                preexec_fn=handled) as process:
         assert process.stdout
-        lines = [process.stdout.readline() for _ in range(5)]
-        assert lines[4].startswith(b"epoch       3/")
+        lines = [process.stdout.readline() for _ in range(6)]
+        assert lines[5].startswith(b"epoch       3/")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, b"")

@@ -54,6 +54,7 @@ OPTIONS: list[tuple[list[object], dict[str, Any], bool]] = [
     (["--batch-size", 10_000], {"batch_size": 10_000}, True),
     (["--hidden", 17], {"hidden": [17]}, True),
     (["--hidden", 16, 16], {"hidden": [16, 16]}, True),
+    (["--hidden", "18,19", 20], {"hidden": [18, 19, 20]}, True),
     (["--dropout", 0], {"dropout": 0}, True),
     (["--seed", 1], {"seed": 1}, True),
     (["--validation-split", 0.1], {"validation_split": 0.1}, True),
@@ -87,7 +88,7 @@ def test_threads_hold_for_the_command_alone(digits: Path,
                                             capsys: pytest.CaptureFixture[str]) -> None:
     before = fm.get_num_threads()
     train(digits, "--threads", 1)
-    assert "parameters, 1 thread\n" in capsys.readouterr().out
+    assert "batch 32, 1 thread\n" in capsys.readouterr().out
     assert fm.get_num_threads() == before
     with fm.num_threads(1):
         train(digits, "--threads", 2)
@@ -95,10 +96,34 @@ def test_threads_hold_for_the_command_alone(digits: Path,
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_run_that_diverges_is_valid_json(digits: Path) -> None:
-    content = train(digits, "--lr", 1e30)
-    assert content["epochs"][-1]["loss"] is None
-    assert content["epochs"][-1]["test_loss"] is None
+@pytest.mark.parametrize(("lr", "epoch", "step"), [
+    ("1e30", 1, 2), ("Piecewise([(0, 0.01), (23, 1e30)])", 3, 5)])
+def test_a_run_that_diverges_ends_at_once(lr: str, epoch: int, step: int, digits: Path,
+                                          tmp_path: Path,
+                                          capsys: pytest.CaptureFixture[str]) -> None:
+    report, log, saved = tmp_path / "a.json", tmp_path / "a.csv", tmp_path / "saved"
+    option = "--lr-schedule" if "(" in lr else "--lr"
+    assert run("--data", digits, "--hidden", 16, option, lr, "--json", report, "--log", log,
+               "--checkpoint", saved) == 3
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert f"\ndiverged at epoch {epoch}, step {step}: lower momentum or lr\n" in out
+    content = json.loads(report.read_text(), parse_constant=pytest.fail)
+    assert content["diverged"] == {"epoch": epoch, "step": step}
+    assert len(content["epochs"]) == epoch - 1      # of the broken epoch nothing is kept
+    assert len(log.read_text().splitlines()) == (epoch if epoch > 1 else 0)
+    assert [file.name for file in sorted(saved.iterdir())] == [
+        f"checkpoint-{i:08d}.npz" for i in range(1, epoch)]
+    for file in saved.iterdir():
+        model = fm.nn.Sequential.load(file)
+        assert all(np.isfinite(weights).all() for weights in model.weights)
+
+
+@pytest.mark.parametrize("name", ["Adam", "ADAM", "AdamW", "SGD", "NAdam"])
+def test_optimizers_by_their_class_names(name: str, digits: Path) -> None:
+    upper, lower = (train(digits, "--optimizer", n) for n in (name, name.lower()))
+    assert upper["config"] == lower["config"]
+    assert figures(upper) == figures(lower)
 
 
 class Plain(fm.Optimizer):
@@ -122,9 +147,7 @@ def test_hyper_parameters_the_optimizer_has_not(option: list[str], digits: Path,
     assert CONFIG - set(config) == {"momentum", "nesterov", "decay", "weight_decay"}
     capsys.readouterr()
     assert run("--data", digits, "--optimizer", "plain", *option) == 2
-    name = option[0].removeprefix("--").removeprefix("no-").replace("-", "_")
-    assert f"Plain has no argument '{name}'" in capsys.readouterr().err
-
+    assert f"{option[0]}: Plain has no " in capsys.readouterr().err
 
 
 

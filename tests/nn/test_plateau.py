@@ -21,7 +21,7 @@ def losses(*values: float) -> list[dict[str, Any]]:
     return [{"loss": 0.0, "val_loss": value} for value in values]
 
 
-# values, arguments, lr in each epoch from 1.0, and lr at the end: as Keras 3.11 has them, except
+# values, arguments, lr in each epoch from 1.0, and lr at the end: as Keras 3.15 has them, except
 # those of NaN and infinity
 COURSES: list[tuple[list[float], dict[str, Any], list[float], float]] = [
     ([3, 2, 1], {"patience": 1}, [1, 1, 1], 1),

@@ -1,4 +1,4 @@
-"""The metrics of each epoch as a line of a file."""
+"""Loggers: they write the metrics of each epoch as a line of a file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import json
 import math
 import numbers
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from fastmom.nn.callbacks.base import Callback, Logs
 
@@ -18,18 +21,24 @@ class LineLogger(Callback):
 
     adds = ()
 
-    def __init__(self, path: str | os.PathLike[str], append: bool) -> None:
+    def __init__(self, path: str | os.PathLike[str], append: bool,
+                 on_error: Callable[[OSError], object] | None) -> None:
         if not isinstance(append, bool):
             raise TypeError(f"append must be True or False, not {append!r}")
-        self.path, self.append = Path(path), append
-        self._file: TextIO | None = None
+        if on_error is not None and not callable(on_error):
+            raise TypeError(f"on_error must be callable or None, not {on_error!r}")
+        self.path, self.append, self.on_error = Path(path), append, on_error
+        self.whole = True
+        self._file: FileIO | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        if self.append and self.path.exists():
-            self._check(self.path.read_text(encoding="utf-8"))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = (self.path.open("a", encoding="utf-8", newline="") if self.append else
-                      self.path.open("w", encoding="utf-8", newline=""))
+        self.whole = True
+        with self._handling_errors():
+            if self.append and self.path.exists():
+                self._check(self.path.read_text(encoding="utf-8"))
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # unbuffered, so that a line that could not be written is not tried again at the end
+            self._file = self.path.open("ab" if self.append else "wb", buffering=0)
 
     def _check(self, there: str) -> None:
         """Raise if no line can follow what is there already."""
@@ -37,9 +46,33 @@ class LineLogger(Callback):
             raise ValueError(f"append=True, but the last line of {self.path} is not whole")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        assert self._file is not None
-        self._file.write(self._line({"epoch": epoch, **(logs or {})}))
-        self._file.flush()
+        if self._file is not None:
+            line = self._line({"epoch": epoch, **(logs or {})}).encode()
+            with self._handling_errors():
+                self._write(self._file, line)
+
+    def _write(self, file: FileIO, line: bytes) -> None:
+        """Write the whole line, or as far as it depends on us nothing."""
+        size = os.fstat(file.fileno()).st_size
+        try:
+            while line:
+                line = line[file.write(line):]
+        except OSError:
+            with suppress(OSError):
+                file.truncate(size)
+            raise
+
+    @contextmanager
+    def _handling_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            error.filename = error.filename or str(self.path)
+            self.whole = False
+            self.on_train_end()
+            if self.on_error is None:
+                raise
+            self.on_error(error)
 
     def _line(self, row: Logs) -> str:
         raise NotImplementedError
@@ -63,6 +96,14 @@ class CSVLogger(LineLogger):
         One character.
     append : bool, default False
         Go on with a table that is there instead of replacing it.
+    on_error : callable, optional
+        Called with an OSError instead of raising it; the training goes on, and the file stays as
+        it is.
+
+    Attributes
+    ----------
+    whole : bool
+        Whether the file has all lines of this training so far.
 
     Raises
     ------
@@ -75,8 +116,9 @@ class CSVLogger(LineLogger):
     """
 
     def __init__(self, path: str | os.PathLike[str], separator: str = ",",
-                 append: bool = False) -> None:
-        super().__init__(path, append)
+                 append: bool = False,
+                 on_error: Callable[[OSError], object] | None = None) -> None:
+        super().__init__(path, append, on_error)
         if not isinstance(separator, str) or len(separator) != 1 or separator in '\r\n"':
             raise ValueError(f"separator must be one character, no quote or line break, not "
                              f"{separator!r}")
@@ -108,7 +150,7 @@ class CSVLogger(LineLogger):
 
 
 class _Text(list[str]):
-    """What `csv.writer` writes."""
+    """Collects what `csv.writer` writes."""
 
     write = list.append
 
@@ -124,6 +166,14 @@ class JSONLogger(LineLogger):
         Its directory is made if need be.
     append : bool, default False
         Go on with the lines that are there instead of replacing them.
+    on_error : callable, optional
+        Called with an OSError instead of raising it; the training goes on, and the file stays as
+        it is.
+
+    Attributes
+    ----------
+    whole : bool
+        Whether the file has all lines of this training so far.
 
     Raises
     ------
@@ -134,8 +184,9 @@ class JSONLogger(LineLogger):
         If the file cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], append: bool = False) -> None:
-        super().__init__(path, append)
+    def __init__(self, path: str | os.PathLike[str], append: bool = False,
+                 on_error: Callable[[OSError], object] | None = None) -> None:
+        super().__init__(path, append, on_error)
 
     def _line(self, row: Logs) -> str:
         return json.dumps({name: _plain(name, value) for name, value in row.items()}) + "\n"
