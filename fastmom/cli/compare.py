@@ -69,8 +69,9 @@ def add(commands: Any) -> None:
            default=0.95, help="test accuracy whose first epoch is reported (default: 0.95)")
     option("--output", type=file(*SUFFIXES), default=Path("compare.png"), metavar="FILE",
            help=f"the figure: {', '.join(SUFFIXES)} (default: compare.png)")
-    option("--smooth", type=MOMENTUM, default=0.99, metavar="M",
-           help="momentum of the smoothed loss in the figure (default: 0.99)")
+    option("--smooth", type=MOMENTUM, metavar="M",
+           help="smooth the loss in the figure as strongly as with this momentum (default: by 2%% "
+                "of the steps)")
     option("--json", type=Path, metavar="FILE", help="write the metrics of all runs to this file")
     command.set_defaults(run=run, parser=command)
 
@@ -146,7 +147,7 @@ def run(args: argparse.Namespace) -> int:
         summaries = {label: summary(found, args.target) for label, found in by_label.items()
                      if found}
         print_table(summaries, args.target)
-        draw(by_label, epochs, args.output, args.smooth)
+        draw(by_label, args, settings, dataset.name)
         if args.json is not None:
             config = {**settings, "seeds": args.seeds, "target": args.target, "methods": {
                 label: {"optimizer": type(make()).__name__.lower(), **hyper_of(make(), {})}
@@ -240,12 +241,18 @@ def span(epochs: list[int | None]) -> str:
     return f"{shown} or -" if numbers and None in epochs else shown
 
 
-def draw(by_label: Mapping[str, list[Run]], epochs: int, path: Path,
-         momentum: float) -> None:
-    """Draw the curves of the runs."""
+def draw(by_label: Mapping[str, list[Run]], args: argparse.Namespace,
+         settings: Mapping[str, Any], name: str) -> None:
+    """Draw the curves of the runs, under what they have in common."""
+    epochs, seeds = settings["epochs"], max(len(runs) for runs in by_label.values())
     histories = {label: [found.curves(epochs) for found in runs]
                  for label, runs in by_label.items() if runs}
-    figure = plot.plot_history(histories, momentum=momentum)
-    with writing("--output", path):
-        plot.save_figure(figure, path)
-    print(f"figure: {path}")
+    rates = {f"{make().lr:g}" for make in make_methods(args).values()}  # type: ignore[attr-defined]
+    seen = "seed 0" if seeds == 1 else f"seeds 0 to {seeds - 1}: mean and range"
+    title = (f"{name}, lr {rates.pop() if len(rates) == 1 else 'of each optimizer'}, batch "
+             f"{settings['batch_size']}, {seen}")
+    figure = plot.plot_history(histories, momentum=args.smooth, title=title,
+                               dropout=settings["dropout"] > 0)
+    with writing("--output", args.output):
+        plot.save_figure(figure, args.output)
+    print(f"figure: {args.output}")

@@ -54,7 +54,7 @@ class Record(nn.History):
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        super().on_train_begin()
+        super().__init__()
         self.config = dict(config)
         self.data, self.crc32 = "", 0
         self.losses = array("f")
@@ -64,7 +64,9 @@ class Record(nn.History):
         self._pending = False
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Go on with what is there."""
+        so_far = self.epoch, self.seconds, self.history
+        super().on_train_begin(logs)
+        self.epoch, self.seconds, self.history = so_far
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._pending = True

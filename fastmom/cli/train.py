@@ -54,7 +54,7 @@ from fastmom.optim import OPTIMIZERS
 from fastmom.plot.style import SUFFIXES, new_figure
 
 DEFAULTS: dict[str, Any] = {**SETTINGS, "optimizer": "sgd", "seed": 0, "validation_split": 0.0}
-KEEP, SMOOTH = 3, 0.9
+KEEP = 3
 LOGGERS: dict[str, Callable[..., LineLogger]] = {".csv": nn.CSVLogger, ".jsonl": nn.JSONLogger}
 OUTPUTS = "json", "log", "plot"
 NEEDS = {"smooth": "plot", "keep": "checkpoint", "resume": "checkpoint"}
@@ -92,7 +92,8 @@ def add(commands: Any) -> None:
     option("--plot", type=file(*SUFFIXES), metavar="FILE",
            help=f"draw the losses and accuracies: {', '.join(SUFFIXES)}")
     option("--smooth", type=MOMENTUM, metavar="M",
-           help=f"momentum of the smoothed loss in it (default: {SMOOTH})")
+           help="smooth the loss in it as strongly as with this momentum (default: by 2%% of "
+                "the steps)")
     option("--checkpoint", type=Path, metavar="DIR",
            help="write DIR/checkpoint-00000001.npz and so on, after each epoch")
     option("--keep", type=POSITIVE, metavar="N",
@@ -247,8 +248,11 @@ def write(args: argparse.Namespace, record: Record, optimizer: Any,
         curves = {name: values for name, values in record.history.items()
                   if name not in record.observers}
         label = textwrap.fill(repr(optimizer), 100)
-        figure = plot.plot_history({label: [{**curves, "batch_loss": record.losses}]},
-                                   momentum=SMOOTH if args.smooth is None else args.smooth)
+        config = record.config
+        figure = plot.plot_history(
+            {label: [{**curves, "batch_loss": record.losses}]}, momentum=args.smooth,
+            dropout=config["dropout"] > 0, title=f"{record.data}, batch {config['batch_size']}, "
+            f"hidden layers of {' and '.join(map(str, config['hidden']))}")
         with writing("--plot", args.plot):
             plot.save_figure(figure, args.plot)
         print(f"figure: {args.plot}")

@@ -172,10 +172,11 @@ def test_log(digits: Path, tmp_path: Path, ending: str, split: float) -> None:
 
 
 @pytest.mark.parametrize(("options", "momentum", "prefix"), [
-    ([], 0.9, "test"), (["--smooth", 0.5], 0.5, "test"), (["--smooth", 0], 0, "test"),
-    (["--validation-split", 0.1], 0.9, "val")])
-def test_plot(digits: Path, tmp_path: Path, options: list[object], momentum: float, prefix: str,
-              monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    ([], None, "test"), (["--smooth", 0.5], 0.5, "test"), (["--smooth", 0], 0, "test"),
+    (["--validation-split", 0.1], None, "val"), (["--dropout", 0], None, "test")])
+def test_plot(digits: Path, tmp_path: Path, options: list[object], momentum: float | None,
+              prefix: str, monkeypatch: pytest.MonkeyPatch,
+              capsys: pytest.CaptureFixture[str]) -> None:
     drawn: list[Any] = []
 
     def plot_history(histories: Any, **given: Any) -> Any:
@@ -186,7 +187,8 @@ def test_plot(digits: Path, tmp_path: Path, options: list[object], momentum: flo
     file = tmp_path / "figure.svg"
     content = train(digits, "--plot", file, *options)
     (histories, given), = drawn
-    assert given == {"momentum": momentum}
+    assert given == {"momentum": momentum, "dropout": "--dropout" not in options,
+                     "title": f"{digits}, batch 32, hidden layers of 16"}
     (label, (run,)), = histories.items()
     assert label == "SGD(lr=0.01, momentum=0.9, decay=1e-06, nesterov=True)"
     assert set(run) == {"loss", "accuracy", f"{prefix}_loss", f"{prefix}_accuracy", "batch_loss"}
