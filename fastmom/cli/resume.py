@@ -64,9 +64,8 @@ class Record(nn.History):
         self._pending = False
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        so_far = self.epoch, self.seconds, self.history
-        super().on_train_begin(logs)
-        self.epoch, self.seconds, self.history = so_far
+        if not hasattr(self, "epoch"):      # else a session that goes on with what is there
+            super().on_train_begin(logs)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._pending = True
@@ -97,7 +96,7 @@ class Record(nn.History):
                 "observers": {name: o.state_dict() for name, o in self.observers.items()}}
 
     @classmethod
-    def restored(cls, state: Any, epochs: int) -> Record:
+    def restored(cls, state: Any, epochs: int | None) -> Record:
         """Make it from what `state` returned after so many epochs.
 
         Raises
@@ -111,6 +110,7 @@ class Record(nn.History):
             raise ValueError(f"its training has the format {state['train']}, and this fastmom "
                              f"reads {FORMAT}")
         check_config(state["config"])
+        epochs = integer("epoch", epochs, 1)
         record = cls(state["config"])
         record.data, record.crc32 = str(state["data"]), integer("crc32", state["crc32"], 0)
         record.epoch, record.seconds = list(range(epochs)), list(state["seconds"])
@@ -215,17 +215,24 @@ def resumed(directory: Path) -> tuple[nn.Sequential, Record]:
     ValueError
         If there is none, or it is not of `fastmom train`.
     """
-    path = checkpoint.latest(directory) if directory.is_dir() else None
-    if path is None:
+    session = checkpoint.load_latest(directory, read) if directory.is_dir() else None
+    if session is None:
         raise ValueError(f"--resume: there is no whole checkpoint in {directory}")
+    return session
+
+
+def read(path: Path) -> tuple[nn.Sequential, Record]:
+    """Return the model and the record in this checkpoint."""
+    with checkpoint.opened(path) as saved:
+        try:
+            record = Record.restored((saved.extra or {}).get("extra"), saved.epoch)
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+            reason = f"it has no {error}" if isinstance(error, KeyError) else error
+            raise CheckpointError(f"--resume: {path}: {reason}") from None
     model = nn.Sequential.load(path)
-    try:
-        record = Record.restored(checkpoint.load(path).extra.get("extra"), model.epoch)
-        if model.optimizer is None or model.metrics != ["accuracy"]:
-            raise ValueError("its model is not that of fastmom train")
-    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
-        reason = f"it has no {error}" if isinstance(error, KeyError) else error
-        raise CheckpointError(f"--resume: {path}: {reason}") from None
+    if model.optimizer is None or model.metrics != ["accuracy"]:
+        raise CheckpointError(f"--resume: {path}: its model is not that of fastmom train")
+    record.source = path
     return model, record
 
 

@@ -251,7 +251,7 @@ def no_model(directory: Path) -> None:
 REFUSED: list[tuple[Any, list[object], str]] = [
     (None, ["--resume"], "--resume: there is no whole checkpoint in "),
     (foreign, ["--resume"], "checkpoint-00000001.npz: it is no checkpoint of fastmom train"),
-    (no_model, ["--resume"], "checkpoint-00000001.npz holds no model that can be made"),
+    (no_model, ["--resume"], "checkpoint-00000001.npz: it is no checkpoint of fastmom train"),
     (foreign, [], "checkpoint-00000001.npz is there already; go on from it with --resume, or name "
                   "another directory"),
 ]
