@@ -22,22 +22,25 @@ import fastmom as fm
 from fastmom import checkpoint
 from fastmom.checkpoint import CheckpointError
 
-KILLS = 50
+KILLS = int(os.environ.get("FASTMOM_KILLS", "50"))
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_killed_at_any_moment(tmp_path: Path) -> None:
-    """50 times SIGKILL, in steps and in writes; the result is that of an uninterrupted run."""
+    """50 times SIGKILL, in steps and in writes; the result is that of an uninterrupted run.
+
+    FASTMOM_KILLS is another number. What a killed writer left is removed by the next process.
+    """
     chance = random.Random(0)
     reached = [numbers(tmp_path)]
-    cut_writes = 0
+    cut_writes, left = 0, set[str]()
     for _ in range(KILLS):
         assert kill_after(chance.uniform(0.0, 0.25), tmp_path) == -signal.SIGKILL
         reached.append(numbers(tmp_path))
-        unfinished = list(tmp_path.glob(".*"))
-        cut_writes += bool(unfinished)
-        for file in unfinished:
-            file.unlink()
+        unfinished = {file.name for file in tmp_path.glob(".*")}
+        assert not unfinished & left or reached[-1] == reached[-2]      # it did not write
+        cut_writes += bool(unfinished - left)
+        left = unfinished
     assert reached == sorted(reached)                       # never back
     assert len(set(reached)) > KILLS // 4                   # many processes got on
     assert cut_writes >= 3                              # some died while they wrote
@@ -50,6 +53,8 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     for _ in range(resumed.optimizer.iterations):
         straight.step()
     assert resumed.everything() == straight.everything()
+    resumed.save(tmp_path)
+    assert not list(tmp_path.glob(".*"))
 
 
 def numbers(directory: Path) -> int:
@@ -249,16 +254,3 @@ def test_a_missing_file_is_no_checkpoint_error(tmp_path: Path) -> None:
         checkpoint.load(tmp_path / "a.npz")
     with pytest.raises(FileNotFoundError):
         checkpoint.latest(tmp_path / "no")
-
-
-def test_latest(tmp_path: Path) -> None:
-    """By number, not by name or date; the damaged are passed over with a warning."""
-    assert checkpoint.latest(tmp_path) is None
-    for name in ("checkpoint-9.npz", "checkpoint-00000010.npz", "best.npz", "checkpoint-x.npz"):
-        checkpoint.save(tmp_path / name, epoch=1)
-    whole = tmp_path / "checkpoint-00000010.npz"
-    assert checkpoint.latest(tmp_path) == whole
-    torn = tmp_path / "checkpoint-11.npz"
-    torn.write_bytes(whole.read_bytes()[:-1])
-    with pytest.warns(UserWarning, match=r"passed over: .*checkpoint-11.npz is damaged"):
-        assert checkpoint.latest(tmp_path) == whole
