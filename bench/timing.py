@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-MIN_SECONDS = 0.02      # one measurement lasts at least this long
+MIN_SECONDS = 0.02      # of one measurement, at least
 PATIENCE = 900.0        # seconds that an answer may take
 SETTLE = 0.2            # seconds between turns in which the threads of the last one go to sleep
 Answer = dict[str, Any]
@@ -35,18 +35,20 @@ main(sys.argv[2:])"""
 
 
 class Call:
-    """A function, called often enough that a measurement lasts `MIN_SECONDS`.
+    """A function, called often enough that a measurement lasts so many seconds.
 
     Parameters
     ----------
     run : callable
     prepare : callable, optional
         Called before each call, outside the time.
+    lasting : float
+        Seconds.
     """
 
-    def __init__(self, run: Callable[[], object],
-                 prepare: Callable[[], object] | None = None) -> None:
-        self.run, self.prepare, self.loops = run, prepare, 0
+    def __init__(self, run: Callable[[], object], prepare: Callable[[], object] | None = None,
+                 lasting: float = MIN_SECONDS) -> None:
+        self.run, self.prepare, self.lasting, self.loops = run, prepare, lasting, 0
 
     def turn(self) -> Answer:
         """Return the seconds per call."""
@@ -57,8 +59,8 @@ class Call:
     def _enough(self) -> int:
         self.run()
         loops = 1
-        while (seconds := self._seconds(loops) * loops) < MIN_SECONDS and loops <= 1_000_000:
-            loops = max(2 * loops, int(1.2 * loops * MIN_SECONDS / max(seconds, 1e-6)))
+        while (seconds := self._seconds(loops) * loops) < self.lasting and loops <= 1_000_000:
+            loops = max(2 * loops, int(1.2 * loops * self.lasting / max(seconds, 1e-6)))
         return loops
 
     def _seconds(self, loops: int) -> float:

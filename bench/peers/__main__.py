@@ -7,8 +7,9 @@ waits for input.
 - With a setting: to ``{"epoch": variant}`` it answers with the seconds and the metrics of an epoch,
   and to ``{"accuracy": variant}`` with the test accuracy.
 - Without: ``{"prepare": {"steps": case}}`` calls the module's function of that name with the case
-  and answers with the variants, to ``{"turn": variant}`` it answers with the seconds of one call,
-  and ``{"drop": null}`` frees the arrays.
+  and answers with the variants; to ``{"turn": variant}`` it answers with the seconds of one call;
+  ``{"lasting": seconds}`` says how long a measurement should last; ``{"drop": null}`` frees the
+  arrays.
 
 To what fails it answers ``{"error": …}``.
 """
@@ -24,7 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import Any
 
-from bench.timing import Answer, Call
+from bench.timing import MIN_SECONDS, Answer, Call
 from bench.workloads import Case, Setting, Task
 
 GIVEN: dict[str, type[Case | Setting]] = {"steps": Case, "predictions": Setting}
@@ -58,6 +59,11 @@ class Calls:
         self.module = module
         self.calls: dict[str, Call] = {}
         self.variants: list[str] = []
+        self.seconds = MIN_SECONDS
+
+    def lasting(self, seconds: float) -> Answer:
+        self.seconds = seconds
+        return {}
 
     def drop(self, _: None) -> Answer:
         self.calls = {}
@@ -67,7 +73,7 @@ class Calls:
     def prepare(self, content: dict[str, dict[str, Any]]) -> Answer:
         (what, given), = content.items()
         runs = getattr(self.module, what)(GIVEN[what](**given))
-        self.calls = {name: Call(run) for name, run in runs.items()}
+        self.calls = {name: Call(run, lasting=self.seconds) for name, run in runs.items()}
         return {"variants": list(runs)}
 
     def turn(self, variant: str) -> Answer:
