@@ -18,7 +18,9 @@ from fastmom.nn.callbacks import (
 )
 from fastmom.nn.dense import Dense
 from fastmom.nn.initializers import Constant
-from fastmom.nn.layers import Activation, Dropout, Flatten, Layer, Rescaling
+from fastmom.nn.inputs import to_categorical
+from fastmom.nn.layer_base import Layer, Weight
+from fastmom.nn.layers import Activation, Dropout, Flatten, Rescaling
 from fastmom.nn.losses import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
@@ -30,10 +32,12 @@ from fastmom.nn.losses import (
 )
 from fastmom.nn.model import Sequential
 from fastmom.nn.normalization import BatchNorm
+from fastmom.nn.normalization import BatchNorm as BatchNormalization
+from fastmom.nn.stack import Input
 
-__all__ = ["Activation", "BatchNorm", "BinaryCrossentropy", "CSVLogger", "Callback",
+__all__ = ["Activation", "BatchNorm", "BatchNormalization", "BinaryCrossentropy", "CSVLogger", "Callback",
            "CategoricalCrossentropy", "Constant", "Dense", "Dropout", "EarlyStopping", "Flatten",
-           "History", "Huber", "JSONLogger", "LambdaCallback", "Layer", "LeakyReLU",
+           "History", "Huber", "Input", "JSONLogger", "LambdaCallback", "Layer", "LeakyReLU",
            "LearningRateScheduler", "Loss", "MeanAbsoluteError", "MeanSquaredError",
            "ModelCheckpoint", "MomentumScheduler", "Progress", "ReduceLROnPlateau", "Rescaling",
-           "Scheduler", "Sequential", "SparseCategoricalCrossentropy", "TerminateOnNaN"]
+           "Scheduler", "Sequential", "SparseCategoricalCrossentropy", "TerminateOnNaN", "Weight", "to_categorical"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastmom.checks import number
 from fastmom.kernels import layers as kernels
-from fastmom.nn.names import by_name
+from fastmom.nn.names import by_name, name_and_arguments
 from fastmom.types import Array
 
 
@@ -42,6 +42,16 @@ class Activation:
         `y` is what the latest `forward`, in training, has made.
         """
         raise NotImplementedError
+
+    def describe(self) -> Any:
+        """Return what `get_activation` makes it from again: its name, or {name: argument}."""
+        if ACTIVATIONS.get(self.name) is not type(self):
+            raise TypeError(f"activation {self.name!r} cannot be stored: it is none of the "
+                            f"library's")
+        return self.name
+
+    def __repr__(self) -> str:
+        return repr(self.name)
 
 
 class Linear(Activation):
@@ -87,10 +97,19 @@ class LeakyReLU(Activation):
     """
 
     name = "leaky_relu"
-    slope: float
 
     def __init__(self, negative_slope: float = 0.2) -> None:
-        self.slope = number("negative_slope", negative_slope, 0)
+        self._slope = number("negative_slope", negative_slope, 0)
+
+    @property
+    def slope(self) -> float:       # type: ignore[override]    # cannot change: layers are copied
+        return self._slope
+
+    def describe(self) -> dict[str, float]:
+        return {self.name: self.slope}
+
+    def __repr__(self) -> str:
+        return f"LeakyReLU({self.slope!r})"
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.negative, self.scaled = np.empty(shape, np.bool_), np.empty(shape, dtype)
@@ -212,14 +231,17 @@ class GELU(Activation):
         dy *= self.derivative[:len(dy)]
 
 
-ACTIVATIONS: dict[str, Callable[[], Activation]] = {
+ACTIVATIONS: dict[str, Callable[..., Activation]] = {
     kind.name: kind for kind in (Linear, ReLU, LeakyReLU, Sigmoid, Tanh, Softmax, GELU)}
 
 
 def get_activation(given: Any) -> Activation:
-    """The activation for a layer, by name (None means linear) or an object, now in use.
+    """Return the activation for a layer, now in use; a layer calls it after its other checks.
 
-    A layer calls it once its other arguments are known to be right.
+    Parameters
+    ----------
+    given : str, None, Activation or dict
+        A name, None for linear, an object of its own, or as files have it ``{name: argument}``.
 
     Raises
     ------
@@ -232,7 +254,7 @@ def get_activation(given: Any) -> Activation:
                              f"{type(given).__name__} for each")
         activation = given
     else:
-        name = "linear" if given is None else given
-        activation = by_name("activation", name, ACTIVATIONS, "None or an Activation")()
+        name, arguments = name_and_arguments("linear" if given is None else given)
+        activation = by_name("activation", name, ACTIVATIONS, "None or an Activation")(*arguments)
     activation.in_use = True
     return activation

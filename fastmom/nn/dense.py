@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from fastmom.checks import integer
 from fastmom.kernels import layers as kernels
 from fastmom.nn.activations import get_activation
 from fastmom.nn.initializers import get_initializer
-from fastmom.nn.layers import Layer, Shape
+from fastmom.nn.layer_base import Layer, Shape, Weight, assign
 from fastmom.types import Array
 
 FEWEST = 32     # units below which products that skip zeros gain nothing: less than two vectors
@@ -55,26 +56,35 @@ class Dense(Layer):
     array([[3., 3., 3.]], dtype=float32)
     """
 
-    arguments = ("units", "activation", "kernel_initializer", "bias_initializer")
+    arguments = {
+        "units": partial(integer, "units", low=1), "activation": get_activation,
+        **{name: partial(get_initializer, argument=name)
+           for name in ("kernel_initializer", "bias_initializer")}}
+    fixed = tuple(arguments)
+    buffers = ("x", "y", "dx", "nonzeros")
+
+    kernel: Array
+    bias: Array
+    x: Any
 
     def __init__(self, units: int, activation: Any = None, *,
                  kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros",
                  input_shape: Sequence[int] | None = None) -> None:
         super().__init__(input_shape)
-        self.units = integer("units", units, 1)
-        self.kernel_initializer = get_initializer(kernel_initializer, "kernel_initializer")
-        self.bias_initializer = get_initializer(bias_initializer, "bias_initializer")
-        self.activation = get_activation(activation)
+        self.units = units
+        self.kernel_initializer = kernel_initializer
+        self.bias_initializer = bias_initializer
+        self.activation = activation
 
-    def build(self, input_shape: Shape, dtype: np.dtype[Any], rng: np.random.Generator) -> Shape:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) != 1:
             raise ValueError(f"Dense needs flat samples, not of shape {input_shape}; put a Flatten "
                              f"before it")
-        self.kernel = self.kernel_initializer((input_shape[0], self.units), dtype, rng)
-        self.bias = self.bias_initializer((self.units,), dtype, rng)
-        self.params = [self.kernel, self.bias]
-        self.grads = [np.zeros_like(p) for p in self.params]
         return (self.units,)
+
+    def describe_weights(self, input_shape: Shape) -> dict[str, Weight]:
+        return {"kernel": Weight((input_shape[0], self.units), self.kernel_initializer),
+                "bias": Weight((self.units,), self.bias_initializer)}
 
     def allocate(self, batch: int, dtype: np.dtype[Any], needs_dx: bool) -> None:
         inputs = len(self.kernel)
@@ -85,37 +95,32 @@ class Dense(Layer):
         self.activation.allocate(self.y.shape, dtype)
 
     def forward(self, x: Any, training: bool) -> Array:
+        y, nonzeros = self.y[:len(x)], self.nonzeros
+        if nonzeros is not None and x is not nonzeros and kernels.is_sparse(x):
+            nonzeros.load(x)
+            x = nonzeros
         if training:    # else the caller's array would be kept alive for nothing
-            self.x = x
-        y = self.y[:len(x)]
-        if self.nonzeros is not None and x is not self.nonzeros and kernels.is_sparse(x):
-            self.nonzeros.load(x)
-            x = self.nonzeros
-        self.sparse = x is self.nonzeros
-        if self.nonzeros is not None and self.sparse:
-            self.nonzeros.product(self.kernel, y, training)
+            assign(self, "x", x)
+        if x is nonzeros:
+            nonzeros.product(self.kernel, y, training)
         else:
             np.matmul(x, self.kernel, out=y)
-        slope = self._slope()
+        slope = self.activation.slope
         kernels.bias_activation(y, self.bias, 1.0 if slope is None else slope)
         if slope is None:
             self.activation.forward(y, training)
         return y
 
     def backward(self, dy: Array) -> Array | None:
-        y, slope = self.y[:len(dy)], self._slope()
+        y, slope = self.y[:len(dy)], self.activation.slope
         if slope is None:
             self.activation.backward(dy, y)
         kernels.activation_gradient(dy, y, self.grads[1], 1.0 if slope is None else slope)
-        if self.nonzeros is not None and self.sparse:
-            self.nonzeros.gradient(dy, self.grads[0])
-        else:
-            np.matmul(self.x.T, dy, out=self.grads[0])
+        if self.trainable:
+            if self.x is self.nonzeros:
+                self.nonzeros.gradient(dy, self.grads[0])
+            else:
+                np.matmul(self.x.T, dy, out=self.grads[0])
         if self.dx is None:
             return None
         return np.matmul(dy, self.kernel.T, out=self.dx[:len(dy)])
-
-    def _slope(self) -> float | None:
-        """What the kernels bend by: 1 for nothing; None if the activation needs its own pass."""
-        slope: float | None = self.activation.slope if self.activated else 1.0
-        return slope

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastmom.checks import number
-from fastmom.nn.names import by_name
+from fastmom.nn.names import by_name, name_and_arguments
 from fastmom.types import Array
 
 Initializer: TypeAlias = Callable[[tuple[int, ...], np.dtype[Any], np.random.Generator], Array]
@@ -19,7 +19,24 @@ Initializer: TypeAlias = Callable[[tuple[int, ...], np.dtype[Any], np.random.Gen
 TRUNCATED = 0.87962566103423978
 
 
-class Constant:
+class Named:
+    """Base of the library's initializers: the name says all."""
+
+    name: str
+
+    def __call__(self, shape: tuple[int, ...], dtype: np.dtype[Any],
+                 rng: np.random.Generator) -> Array:
+        raise NotImplementedError
+
+    def describe(self) -> Any:
+        """Return what `get_initializer` makes it from again: its name, or {name: argument}."""
+        return self.name
+
+    def __repr__(self) -> str:
+        return repr(self.name)
+
+
+class Constant(Named):
     """All elements the same number.
 
     Parameters
@@ -48,8 +65,14 @@ class Constant:
                  rng: np.random.Generator) -> Array:
         return np.full(shape, self.value, dtype)
 
+    def describe(self) -> dict[str, float]:
+        return {self.name: self.value}
 
-class Random:
+    def __repr__(self) -> str:
+        return f"Constant({self.value!r})"
+
+
+class Random(Named):
     """Random numbers around 0: from ``-spread`` to `spread`, or of this standard deviation."""
 
     def __init__(self, name: str, spread: float, uniform: bool) -> None:
@@ -62,7 +85,7 @@ class Random:
         return x.astype(dtype)
 
 
-class VarianceScaling:
+class VarianceScaling(Named):
     """Random numbers whose variance keeps that of signals from layer to layer: ``scale / fan``.
 
     `fan` is the number of inputs a unit sums over ("in"), or the mean of that and the number of
@@ -97,7 +120,7 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
     return field * shape[-2], field * shape[-1]
 
 
-class Orthogonal:
+class Orthogonal(Named):
     """A random matrix with orthonormal columns, or rows where it has fewer; uniform among these.
 
     All axes but the last count as one.
@@ -122,7 +145,7 @@ class Orthogonal:
         return result
 
 
-class Named:
+class Filled(Named):
     """A function of NumPy that takes shape and dtype."""
 
     def __init__(self, name: str, function: Callable[..., Array]) -> None:
@@ -156,10 +179,17 @@ class Checked:
             raise ValueError(f"{must}, all finite as {dtype}; it has a NaN or an infinity")
         return result
 
+    def describe(self) -> Any:
+        """Return the library's description, or "zeros" for a function, whose values are drawn."""
+        return getattr(self.function, "describe", lambda: "zeros")()
+
+    def __repr__(self) -> str:
+        return repr(self.function)
+
 
 INITIALIZERS: dict[str, Initializer] = {each.name: each for each in (
-    Named("zeros", np.zeros),
-    Named("ones", np.ones),
+    Filled("zeros", np.zeros),
+    Filled("ones", np.ones),
     VarianceScaling("glorot_uniform", 1, "mean", uniform=True),
     VarianceScaling("glorot_normal", 1, "mean", uniform=False),
     VarianceScaling("he_uniform", 2, "in", uniform=True),
@@ -173,7 +203,7 @@ INITIALIZERS: dict[str, Initializer] = {each.name: each for each in (
 
 
 def get_initializer(given: Any, argument: str = "initializer") -> Initializer:
-    """The initializer of this name, or a callable ``(shape, dtype, rng) -> ndarray`` with checks.
+    """Return the initializer of this name, or a checked callable ``(shape, dtype, rng)``.
 
     ``glorot_*`` are X. Glorot and Y. Bengio's (2010), ``he_*`` those of K. He et al. (2015),
     ``lecun_*`` of Y. LeCun et al. (1998); ``random_normal`` has standard deviation 0.05,
@@ -195,4 +225,7 @@ def get_initializer(given: Any, argument: str = "initializer") -> Initializer:
     """
     if callable(given):
         return Checked(given, argument)
+    name, value = name_and_arguments(given)
+    if value and name == Constant.name:
+        return Checked(Constant(*value), argument)
     return by_name(argument, given, INITIALIZERS, "a callable (shape, dtype, rng)")

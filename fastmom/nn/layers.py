@@ -1,87 +1,35 @@
-"""Layers: their parameters, gradients and activations live in buffers allocated once.
-
-A layer is built for a largest batch; smaller batches use the first rows of its buffers. What
-`forward` and `backward` return is such a buffer: the next call overwrites it.
-"""
+"""The layers without weights."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from fastmom.checks import integer, number
+from fastmom.checks import number
 from fastmom.kernels import layers as kernels
 from fastmom.nn.activations import get_activation
-from fastmom.optim.hyper import Number
+from fastmom.nn.layer_base import Layer, Shape, assign
 from fastmom.types import Array
-
-Shape = tuple[int, ...]
-
-
-class Layer:
-    """Base of all layers: no parameters, output shaped like the input.
-
-    A subclass keeps its arguments as attributes of the same names, which `arguments` lists.
-
-    Attributes
-    ----------
-    params, grads : list of ndarray
-        Aligned; `backward` overwrites the gradients, the optimizer updates the parameters.
-    state : list of ndarray
-        What is saved with the parameters but not trained, such as moving averages.
-    activation : Activation, optional
-        Of a layer that ends in one. A loss that includes its gradient has it left out.
-    """
-
-    arguments: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(self, input_shape: Sequence[int] | None = None) -> None:
-        if input_shape is not None and not (isinstance(input_shape, Sequence) and input_shape):
-            raise TypeError(f"input_shape must be a sequence of integers >= 1, not {input_shape!r}")
-        self.input_shape: Shape | None = None
-        if input_shape is not None:
-            self.input_shape = tuple(integer("input_shape", n, 1) for n in input_shape)
-        self.output_shape: Shape = ()
-        self.params: list[Array] = []
-        self.grads: list[Array] = []
-        self.state: list[Array] = []
-        self.activation: Any = None
-        self.activated = True
-        self.in_use = False     # by a model: layers own their parameters and cannot be shared
-
-    def build(self, input_shape: Shape, dtype: np.dtype[Any], rng: np.random.Generator) -> Shape:
-        """Create the parameters for samples of this shape and return the output's shape."""
-        return input_shape
-
-    def allocate(self, batch: int, dtype: np.dtype[Any], needs_dx: bool) -> None:
-        """Make buffers for batches of up to this many samples."""
-
-    def forward(self, x: Array, training: bool) -> Array:
-        raise NotImplementedError
-
-    def backward(self, dy: Array) -> Array | None:
-        """Fill `grads` from the gradient of the output, and return that of the input.
-
-        May overwrite ``dy``. None where nobody needs the input's gradient.
-        """
-        raise NotImplementedError
 
 
 class Flatten(Layer):
     """Each sample as one row; a view, nothing is copied."""
 
-    def build(self, input_shape: Shape, dtype: np.dtype[Any], rng: np.random.Generator) -> Shape:
-        self.inner = input_shape
+    buffers = ()
+    is_view = True
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (math.prod(input_shape),)
 
     def forward(self, x: Array, training: bool) -> Array:
         return x.reshape(len(x), -1)
 
     def backward(self, dy: Array) -> Array:
-        return dy.reshape(len(dy), *self.inner)
+        return dy.reshape(len(dy), *self.shape)
 
 
 class Rescaling(Layer):
@@ -111,16 +59,13 @@ class Rescaling(Layer):
     array([[0., 1.]], dtype=float32)
     """
 
-    arguments = ("scale", "offset")
+    arguments = {name: partial(number, name) for name in ("scale", "offset")}
+    buffers = ("y",)
 
     def __init__(self, scale: float, offset: float = 0.0, *,
                  input_shape: Sequence[int] | None = None) -> None:
         super().__init__(input_shape)
-        self.scale, self.offset = number("scale", scale), number("offset", offset)
-
-    def build(self, input_shape: Shape, dtype: np.dtype[Any], rng: np.random.Generator) -> Shape:
-        self.shape = input_shape
-        return input_shape
+        self.scale, self.offset = scale, offset
 
     def allocate(self, batch: int, dtype: np.dtype[Any], needs_dx: bool) -> None:
         self.y = np.empty((batch, *self.shape), dtype)
@@ -133,6 +78,9 @@ class Rescaling(Layer):
     def backward(self, dy: Array) -> Array:
         dy *= self.scale
         return dy
+
+    def scaling(self) -> tuple[float, float]:
+        return self.scale, self.offset
 
 
 class Activation(Layer):
@@ -151,15 +99,13 @@ class Activation(Layer):
         If there is none of this name, or another layer has the object.
     """
 
-    arguments = ("activation",)
+    arguments = {"activation": get_activation}
+    fixed = ("activation",)
+    buffers = ("y",)
 
     def __init__(self, activation: Any, *, input_shape: Sequence[int] | None = None) -> None:
         super().__init__(input_shape)
-        self.activation = get_activation(activation)
-
-    def build(self, input_shape: Shape, dtype: np.dtype[Any], rng: np.random.Generator) -> Shape:
-        self.shape = input_shape
-        return input_shape
+        self.activation = activation
 
     def allocate(self, batch: int, dtype: np.dtype[Any], needs_dx: bool) -> None:
         self.y = np.empty((batch, *self.shape), dtype)
@@ -168,20 +114,12 @@ class Activation(Layer):
     def forward(self, x: Array, training: bool) -> Array:
         y = self.y[:len(x)]
         np.copyto(y, x)
-        if self.activated:
-            self.activation.forward(y, training)
+        self.activation.forward(y, training)
         return y
 
     def backward(self, dy: Array) -> Array:
-        if self.activated:
-            self.activation.backward(dy, self.y[:len(dy)])
+        self.activation.backward(dy, self.y[:len(dy)])
         return dy
-
-
-class Rate:
-    """An argument with its check."""
-
-    rate = Number(0.0, 0.0, 1.0, open_high=True)
 
 
 class Dropout(Layer):
@@ -204,29 +142,31 @@ class Dropout(Layer):
         Batches trained on so far.
     """
 
-    arguments = ("rate",)
+    arguments = {"rate": partial(number, "rate", low=0.0, high=1.0, open_high=True)}
+    buffers = ("y", "kept", "dropped")
+    counters = ("key", "step")
+    dropped: bool
 
     def __init__(self, rate: float, *, input_shape: Sequence[int] | None = None) -> None:
         super().__init__(input_shape)
-        self.rate: float = Rate.rate.check_number(rate)
+        self.rate = rate
         self.step = 0
 
-    def build(self, input_shape: Shape, dtype: np.dtype[Any], rng: np.random.Generator) -> Shape:
-        self.shape = input_shape
+    def seed(self, rng: np.random.Generator) -> None:
         self.key = int(rng.integers(2 ** 64, dtype=np.uint64))
-        return input_shape
 
     def allocate(self, batch: int, dtype: np.dtype[Any], needs_dx: bool) -> None:
         self.y = np.empty((batch, *self.shape), dtype)
         self.kept = np.empty(self.y.shape, np.uint8)
 
     def forward(self, x: Array, training: bool) -> Array:
-        self.dropped = training and self.rate > 0
-        if not self.dropped:
+        dropped = training and self.rate > 0
+        assign(self, "dropped", dropped)
+        if not dropped:
             return x
         y = self.y[:len(x)]
         kernels.dropout(x, y, self.kept[:len(x)], self.rate, self.key, self.step)
-        self.step += 1
+        assign(self, "step", self.step + 1)
         return y
 
     def backward(self, dy: Array) -> Array:

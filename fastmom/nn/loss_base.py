@@ -1,4 +1,4 @@
-"""What the losses share: the protocol, checks of dense targets, outputs or logits."""
+"""The base of all losses, checks of dense targets, outputs or logits."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fastmom.checks import flag, number
+from fastmom.nn.inputs import as_array
 from fastmom.types import Array
 
 Labels: TypeAlias = NDArray[np.integer[Any]]
@@ -23,7 +25,7 @@ class Loss:
     ----------
     name : str
     targets : {"labels", "classes", "binary", "values"}
-        What `y` holds: one integer per sample, a share for each class, numbers from 0 to 1 for each
+        Which targets it takes: one integer per sample, a share for each class, numbers from 0 to 1 for each
         output, or any.
     fused : str or None
         The activation whose gradient the loss includes: the model's last one has to be that, and
@@ -38,9 +40,16 @@ class Loss:
     targets: ClassVar[str]
     fused: str | None = None
     from_logits = False
+    label_smoothing = 0.0
+    arguments: ClassVar[tuple[str, ...]] = ()   # the constructor's, kept as attributes
+
+    def __repr__(self) -> str:
+        shown = [f"{name}={value!r}" for name in self.arguments
+                 if (value := getattr(self, name)) != getattr(type(self), name, None)]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def check(self, y: Any, output_shape: Shape, dtype: np.dtype[Any]) -> Targets:
-        """Return the targets as a C-contiguous array as `forward` takes it, or raise naming y.
+        """Return the targets as a C-contiguous array as `forward` takes it, ; raises naming y.
 
         Targets of shape (samples,) are accepted where the model has one output.
         """
@@ -77,18 +86,47 @@ class Loss:
 
 
 class FromOutputsOrLogits(Loss):
-    """Base of the losses that are fused with an activation, be it the model's or their own."""
+    """Base of the losses that are fused with an activation, be it the model's or their own.
+
+    Parameters
+    ----------
+    from_logits : bool, default False
+        False: the model ends in the activation. True: it ends in a linear layer, and its outputs
+        are the logits.
+    label_smoothing : float, default 0
+        From 0 to below 1: the targets are ``(1 - label_smoothing) * y + label_smoothing / k``, with
+        k classes, or 2 for each output of a binary loss (C. Szegedy et al., 2016). Metrics see `y`
+        itself.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong.
+    """
 
     activation: ClassVar[str]
+    arguments = ("from_logits", "label_smoothing")
 
-    def __init__(self, from_logits: bool = False) -> None:
-        if not isinstance(from_logits, (bool, np.bool_)):
-            raise TypeError(f"from_logits must be True or False, not {from_logits!r}")
-        self.from_logits = bool(from_logits)
-        self.fused = "linear" if from_logits else self.activation
+    def __init__(self, from_logits: bool = False, label_smoothing: float = 0.0) -> None:
+        self.from_logits = flag("from_logits", from_logits)
+        self.label_smoothing = number("label_smoothing", label_smoothing, 0.0, 1.0, open_high=True)
+        self.fused = "linear" if self.from_logits else self.activation
+
+    def allocate(self, shape: Shape, dtype: np.dtype[Any]) -> None:
+        super().allocate(shape, dtype)
+        if self.label_smoothing:
+            self.soft: Array = np.empty(shape, dtype)
+
+    def smoothed(self, y: Array, classes: int) -> Array:
+        """Return the targets that the loss compares with."""
+        if not self.label_smoothing:
+            return y
+        soft = np.multiply(y, 1 - self.label_smoothing, out=self.soft[:len(y)])
+        soft += self.label_smoothing / classes
+        return soft
 
     def outputs(self, z: Array) -> Array:
-        """Where to put probabilities: over `z`, but logits that are the model's output stay."""
+        """Return where to put probabilities: over `z`, unless that is the model's output."""
         if not self.from_logits:
             return z
         np.copyto(self.dz[:len(z)], z)
@@ -97,8 +135,8 @@ class FromOutputsOrLogits(Loss):
 
 def dense(y: Any, output_shape: Shape, dtype: np.dtype[Any], low: float = -math.inf,
           high: float = math.inf) -> Array:
-    """Return targets of the output's shape, finite and in range, in the dtype, or raise."""
-    y = np.asarray(y)
+    """Return targets of the output's shape, finite and in range, in the dtype; raises naming y."""
+    y = as_array("y", y)
     if y.dtype.kind not in "fiub":
         raise TypeError(f"y must hold real numbers, not {y.dtype}")
     if y.ndim == 1 and output_shape == (1,):

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from fastmom.checks import number
 from fastmom.kernels import layers as kernels
 from fastmom.nn.activations import shift_rows, sigmoid, softmax_rows
+from fastmom.nn.inputs import as_array, whole_numbers
 from fastmom.nn.loss_base import Doubles, FromOutputsOrLogits, Labels, Loss, Shape, dense
 from fastmom.nn.names import by_name
-from fastmom.optim.hyper import Number
 from fastmom.types import Array
 
 __all__ = ["LOSSES", "BinaryCrossentropy", "CategoricalCrossentropy", "Huber", "Labels", "Loss",
@@ -27,27 +28,30 @@ class Crossentropy(FromOutputsOrLogits):
 
     def allocate(self, shape: Shape, dtype: np.dtype[Any]) -> None:
         super().allocate(shape, dtype)
-        self.column = np.empty((shape[0], 1), dtype)
+        self.column, self.sums, self.own = (np.empty((shape[0], 1), dtype) for _ in range(3))
 
     def _one_axis(self, output_shape: Shape) -> None:
         if len(output_shape) != 1:
             raise ValueError(f"loss {self.name!r} needs a model with outputs of shape (classes,), "
                              f"not {output_shape}")
 
+    def samples(self, z: Array, y: Array) -> Doubles:
+        n, y = len(z), self.smoothed(y, z.shape[1])
+        p, dz, column, own = self.outputs(z), self.dz[:n], self.column[:n], self.own[:n]
+        sums = np.sum(y, axis=1, keepdims=True, out=self.sums[:n])
+        shift_rows(p, column)
+        np.vecdot(p, y, out=own[:, 0])
+        softmax_rows(p, column)
+        np.multiply(p, sums, out=dz)
+        dz -= y
+        losses: Doubles = (sums * np.log(column.astype(np.float64)) - own)[:, 0]
+        return losses
+
 
 class SparseCategoricalCrossentropy(Crossentropy):
     """``-log p[label]`` with ``p`` the softmax of the logits: stable, and a simple gradient.
 
-    Parameters
-    ----------
-    from_logits : bool, default False
-        False: the model ends in softmax. True: it ends in a linear layer, and its outputs are the
-        logits.
-
-    Raises
-    ------
-    TypeError
-        If `from_logits` is neither.
+    Parameters and errors are those of `FromOutputsOrLogits`.
 
     Examples
     --------
@@ -67,35 +71,40 @@ class SparseCategoricalCrossentropy(Crossentropy):
     targets = "labels"
 
     def check(self, y: Any, output_shape: Shape, dtype: np.dtype[Any]) -> Labels:
-        """Return the labels if they are integers from 0 to ``classes - 1``, else raise naming y.
+        """Return labels of shape (samples,) or (samples, 1), whole numbers below ``classes``.
 
-        Their shape is (samples,) or (samples, 1).
+        Raises ValueError naming y.
         """
         self._one_axis(output_shape)
-        y, classes = np.asarray(y, order="C"), output_shape[0]
-        labels: Any = y[:, 0] if y.shape[1:] == (1,) else y
-        if labels.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
+        y, classes = as_array("y", y), output_shape[0]
+        labels = whole_numbers(y)
+        if labels is None or labels.ndim != 1:
             raise ValueError(f"y must be one integer label per sample, not {y.dtype} of shape "
                              f"{y.shape}")
-        if y.size and not (y.min() >= 0 and y.max() < classes):
-            raise ValueError(f"y has label {y.min() if y.min() < 0 else y.max()}, expected 0 to "
-                             f"{classes - 1}, one per output of the model")
+        if labels.size and not (labels.min() >= 0 and labels.max() < classes):
+            wrong = labels.min() if labels.min() < 0 else labels.max()
+            raise ValueError(f"y has label {wrong}, expected 0 to {classes - 1}, one per output of "
+                             f"the model")
         return np.ascontiguousarray(labels, np.int64)
 
     def forward(self, z: Array, y: Any, weights: Array | None, training: bool) -> float:
+        if self.label_smoothing:
+            return super().forward(z, y, weights, training)
         dz = self.dz[:len(z)]
         return kernels.softmax_cross_entropy(self.outputs(z), y, weights, dz if training else None)
+
+    def smoothed(self, y: Any, classes: int) -> Array:
+        soft = self.soft[:len(y)]
+        soft[...] = self.label_smoothing / classes
+        soft[np.arange(len(y)), y] += 1 - self.label_smoothing
+        return soft
 
 
 class CategoricalCrossentropy(Crossentropy):
     """``-sum(y * log p)`` with ``p`` the softmax of the logits, for shares of each class.
 
-    `y` has a column per class and no negative element. Its rows need not sum to 1.
-
-    Parameters
-    ----------
-    from_logits : bool, default False
-        As for `SparseCategoricalCrossentropy`.
+    `y` has a column per class and no negative element. Its rows need not sum to 1. Parameters and
+    errors are those of `FromOutputsOrLogits`.
     """
 
     name = "categorical_crossentropy"
@@ -104,23 +113,6 @@ class CategoricalCrossentropy(Crossentropy):
     def check(self, y: Any, output_shape: Shape, dtype: np.dtype[Any]) -> Array:
         self._one_axis(output_shape)
         return dense(y, output_shape, dtype, 0)
-
-    def allocate(self, shape: Shape, dtype: np.dtype[Any]) -> None:
-        super().allocate(shape, dtype)
-        self.sums = np.empty_like(self.column)
-        self.own = np.empty_like(self.column)
-
-    def samples(self, z: Array, y: Array) -> Doubles:
-        n = len(z)
-        p, dz, column, own = self.outputs(z), self.dz[:n], self.column[:n], self.own[:n]
-        sums = np.sum(y, axis=1, keepdims=True, out=self.sums[:n])
-        shift_rows(p, column)
-        np.vecdot(p, y, out=own[:, 0])
-        softmax_rows(p, column)
-        np.multiply(p, sums, out=dz)
-        dz -= y
-        losses: Doubles = (sums * np.log(column.astype(np.float64)) - own)[:, 0]
-        return losses
 
 
 class Elementwise(Loss):
@@ -146,16 +138,7 @@ class Elementwise(Loss):
 class BinaryCrossentropy(Elementwise, FromOutputsOrLogits):
     """``-y * log p - (1 - y) * log(1 - p)`` with ``p`` the sigmoid of the logits; `y` from 0 to 1.
 
-    Parameters
-    ----------
-    from_logits : bool, default False
-        False: the model ends in sigmoid. True: it ends in a linear layer, and its outputs are the
-        logits.
-
-    Raises
-    ------
-    TypeError
-        If `from_logits` is neither.
+    Parameters and errors are those of `FromOutputsOrLogits`.
     """
 
     name = "binary_crossentropy"
@@ -166,6 +149,7 @@ class BinaryCrossentropy(Elementwise, FromOutputsOrLogits):
         return dense(y, output_shape, dtype, 0, 1)
 
     def elements(self, z: Array, y: Array, terms: Array, dz: Array) -> None:
+        y = self.smoothed(y, 2)
         # max(z, 0) - z * y + log(1 + exp(-|z|)), which cannot overflow
         np.abs(z, out=terms)
         np.negative(terms, out=terms)
@@ -198,12 +182,6 @@ class MeanAbsoluteError(Elementwise):
     def elements(self, z: Array, y: Array, terms: Array, dz: Array) -> None:
         np.abs(np.subtract(z, y, out=dz), out=terms)
         np.sign(dz, out=dz)
-
-
-class Options:
-    """Arguments with their checks."""
-
-    delta = Number(1.0, open_low=True)
 
 
 class Huber(Elementwise):
@@ -239,8 +217,11 @@ class Huber(Elementwise):
     name = "huber"
     targets = "values"
 
+    arguments = ("delta",)
+    delta = 1.0
+
     def __init__(self, delta: float = 1.0) -> None:
-        self.delta: float = Options.delta.check_number(delta)
+        self.delta = number("delta", delta, 0.0, open_low=True)
 
     def elements(self, z: Array, y: Array, terms: Array, dz: Array) -> None:
         np.subtract(z, y, out=terms)
@@ -251,13 +232,13 @@ class Huber(Elementwise):
         terms *= 0.5
 
 
-LOSSES: Mapping[str, Callable[[], Loss]] = {kind.name: kind for kind in (
+LOSSES: Mapping[str, Callable[..., Loss]] = {kind.name: kind for kind in (
     SparseCategoricalCrossentropy, CategoricalCrossentropy, BinaryCrossentropy, MeanSquaredError,
     MeanAbsoluteError, Huber)} | {"mse": MeanSquaredError, "mae": MeanAbsoluteError}
 
 
 def get_loss(given: Any) -> Loss:
-    """The loss of this name, or a copy of a Loss: its buffers belong to one model.
+    """Return the loss of this name, or a copy of a Loss: its buffers belong to one model.
 
     Raises
     ------

@@ -1,33 +1,68 @@
-"""A stack of layers that trains with the library's optimizers."""
+"""The model that users train: `Sequential`."""
 
 from __future__ import annotations
 
+import copy
 import os
-import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
-from fastmom.checks import integer
-from fastmom.nn.batches import EVALUATION_BATCH, Samples
+from fastmom.checks import flag, integer
+from fastmom.nn import saving
 from fastmom.nn.callbacks import Callback, CallbackList, History, Progress, metrics_line, validate
-from fastmom.nn.compiled import Compiled
-from fastmom.types import Numbers
+from fastmom.nn.checked import check_data, check_validation, weighted
+from fastmom.nn.compiling import make_task, restored, stored
+from fastmom.nn.inputs import split
+from fastmom.nn.layer_base import Layer
+from fastmom.nn.loop import Task, Training
+from fastmom.nn.losses import Loss
+from fastmom.nn.network import EVALUATION_BATCH, Network, check_verbose
+from fastmom.nn.passes import Pass, Passes
+from fastmom.nn.stack import Input
+from fastmom.optim import Optimizer
+
+if TYPE_CHECKING:
+    on_class = classmethod
+else:
+    class on_class(classmethod):
+        """A class method that an object refuses: it would not change the object."""
+
+        def __get__(self, instance, owner=None):
+            if instance is not None:
+                raise AttributeError(
+                    f"{owner.__name__}.load(path) makes a new model, so call it on the class; "
+                    f"load_weights(path) loads the file of save_weights into this one")
+            return super().__get__(instance, owner)
 
 
-class Sequential(Compiled):
+class Sequential(Network):
     """Layers one after the other, trained by gradient descent.
 
     As Keras's class of this name. Arrays are never changed but for the model's own weights, and
     every buffer is made once: a training step allocates nothing.
 
+    Any number of threads may predict and evaluate at a time. What changes the model (`fit`,
+    `train_on_batch`, `compile`, `add`, `set_weights`, `load_weights`) needs it for itself, and
+    raises RuntimeError while another thread uses it; callbacks may predict and evaluate.
+    `copy.deepcopy` and pickle make a model that goes on training with the same bits.
+
     Parameters
     ----------
     layers : list of Layer, optional
-        More can be appended with `add`. The first one says the samples' shape by ``input_shape``,
-        or else the first data does.
+        More can be appended with `add`. An `Input` before the first layer, or its ``input_shape``,
+        says the samples' shape, or else the first data does.
     seed : int, default 0
         Of the weights, the dropout and the order of the samples.
     dtype : {"float32", "float64"}
+
+    Attributes
+    ----------
+    epoch : int
+        Whole epochs trained.
+    stop_training : bool
+        Set by a callback: end after this step or epoch.
+    batch_losses : list of float
+        The mean loss of each step of `fit`'s latest epoch.
 
     Raises
     ------
@@ -48,14 +83,88 @@ class Sequential(Compiled):
     ['accuracy', 'loss']
     """
 
-    epoch = 0               # epochs trained
-    stop_training = False   # set by a callback: end after this step or epoch
-    batch_losses: Sequence[float] = ()      # the mean loss of each step of `fit`'s latest epoch
+    settable = ("epoch", "stop_training", "batch_losses")
+    epoch = 0
+    stop_training = False
+    batch_losses: Sequence[float] = ()
+    _task: Task | None = None
+
+    def __init__(self, layers: Iterable[Layer | Input] = (), *, seed: int = 0,
+                 dtype: str = "float32") -> None:
+        super().__init__(layers, seed, dtype)
+
+    def add(self, layer: Layer | Input) -> None:
+        """Append a layer; the model has to be compiled again.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no layer, is in use already or does not fit the layer before. The model is as
+            before then.
+        """
+        with self._guard.change("add"):
+            self._stack.add(layer)
+            self._set_task(None)
+
+    def _set_task(self, task: Task | None) -> None:
+        self._task, loss = task, None if task is None else task.loss
+        self._passes = Passes(self._stack, loss)
+        self._own_pass = Pass(self._stack, loss, training=True)
+        unbound = task is not None and self._stack.input_shape is None
+        self._stack.bind = task.optimizer.bind if task is not None and unbound else None
+
+    @property
+    def optimizer(self) -> Optimizer | None:
+        """The optimizer, or None before `compile`."""
+        return None if self._task is None else self._task.optimizer
+
+    @property
+    def loss(self) -> Loss:
+        """The loss, after `compile`."""
+        return self._compiled().loss
+
+    @property
+    def metrics(self) -> list[Any]:
+        """The metrics as they were given to `compile`."""
+        return [] if self._task is None else list(self._task.metrics)
+
+    def _compiled(self) -> Task:
+        if self._task is None:
+            raise RuntimeError("compile the model first")
+        return self._task
 
     # Training -------------------------------------------------------------------------------------
 
-    def fit(self, x: Numbers, y: Any, *, batch_size: int = 32, epochs: int = 1,
-            verbose: int | str = "auto", callbacks: Sequence[Callback] | None = None,
+    def compile(self, optimizer: Optimizer | str = "sgd", loss: Loss | str | None = None,
+                metrics: Sequence[Any] | str | None = None, **hyper: Any) -> None:
+        """Choose optimizer and loss; a model that is compiled again keeps its weights.
+
+        Parameters
+        ----------
+        optimizer : Optimizer or str
+            An optimizer without params, which is bound to this model's, or its name.
+        loss : str or Loss, optional
+            "sparse_categorical_crossentropy", "categorical_crossentropy", "binary_crossentropy",
+            "mean_squared_error" ("mse"), "mean_absolute_error" ("mae") or "huber". By default what
+            fits the last activation: the first for softmax, binary cross-entropy for sigmoid, and
+            else the mean squared error.
+        metrics : list or str, optional
+            Names such as "accuracy", or functions: see `fastmom.nn.metrics.get_metric`.
+        **hyper
+            Hyper-parameters for an optimizer given by name, e.g. ``momentum=0.9``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is wrong, or loss, metrics and the last layer do not fit together.
+        RuntimeError
+            If the optimizer is bound already, or another thread uses the model.
+        """
+        with self._guard.change("compile"):
+            self._set_task(make_task(self._stack, optimizer, loss, metrics, hyper))
+
+    def fit(self, x: Any, y: Any, batch_size: int | None = None, epochs: int = 1,
+            verbose: bool | int | str = "auto", callbacks: Sequence[Callback] | None = None,
             validation_split: float = 0.0,
             validation_data: Sequence[Any] | Mapping[str, Sequence[Any]] | None = None,
             shuffle: bool = True, class_weight: dict[int, float] | None = None,
@@ -64,18 +173,19 @@ class Sequential(Compiled):
 
         Parameters
         ----------
-        x : ndarray of shape (samples, *input_shape)
-            Of real numbers, all finite; converted to the model's dtype batch by batch.
+        x : array-like of shape (samples, *input_shape)
+            An array, nested lists or a DataFrame of real numbers, all finite; converted to the
+            model's dtype batch by batch.
         y : array-like
             Targets as the loss takes them: an integer per sample, or numbers as the output's shape.
-        batch_size : int
+        batch_size : int, default 32
             The last batch of an epoch holds what is left.
         epochs, initial_epoch : int
             Numbers of the epoch to end before and to start with: ``epochs - initial_epoch`` are
             trained.
         verbose : {"auto", 0, 1, 2}
             0 prints nothing, 2 a line per epoch, 1 also a progress bar where the output is a
-            terminal; "auto" is 1 if tqdm is installed, else 2.
+            terminal; "auto" is 1 if tqdm is installed, else 2. True is 1.
         callbacks : list of Callback, optional
         validation_split : float
             Share of the samples, the last ones, that are held out and evaluated after each epoch.
@@ -85,7 +195,7 @@ class Sequential(Compiled):
         shuffle : bool, default True
             Take the samples in a new random order each epoch.
         class_weight : dict of int to float, optional
-            Weights of samples by their class, 1 for classes it does not name.
+            Weights of samples by their class, 1 for classes it does not name; for training alone.
         sample_weight : array-like of shape (samples,), optional
             Weights >= 0 of the samples in the loss, not in the metrics, as in Keras.
 
@@ -100,6 +210,8 @@ class Sequential(Compiled):
         TypeError, ValueError
             If an argument is wrong. Nothing has changed then, but that a model that had no weights
             may have them.
+        RuntimeError
+            If another thread uses the model.
         KeyboardInterrupt
             After Ctrl-C, once the callbacks were told; the model is as after the last whole step.
 
@@ -108,80 +220,58 @@ class Sequential(Compiled):
         Small products gain little from BLAS's threads, which can take many times as long where
         another process wants the cores: ``threadpoolctl.threadpool_limits(1, user_api="blas")``.
         """
-        batch_size, epochs = integer("batch_size", batch_size, 1), integer("epochs", epochs, 1)
-        initial_epoch = integer("initial_epoch", initial_epoch, 0)
-        if initial_epoch >= epochs:
+        size = 32 if batch_size is None else integer("batch_size", batch_size, 1)
+        epochs, first = integer("epochs", epochs, 1), integer("initial_epoch", initial_epoch, 0)
+        if first >= epochs:
             raise ValueError(f"initial_epoch must be below epochs={epochs}, not {initial_epoch}")
-        if not isinstance(shuffle, bool):
-            raise TypeError(f"shuffle must be True or False, not {shuffle!r}")
-        progress = Progress(verbose=verbose)
-        chosen = [*validate([] if callbacks is None else callbacks), progress]
-        data, held_out = self._split(self._check_data(x, y, sample_weight, class_weight),
-                                     validation_split)
-        evaluated = {} if held_out is None else {"val": held_out}
-        if validation_data is not None:
-            if held_out is not None:
+        shuffle, verbose = flag("shuffle", shuffle), check_verbose(verbose)
+        chosen = [*validate([] if callbacks is None else callbacks), Progress(verbose=verbose)]
+        with self._guard.change("fit"):
+            stack, task, history = self._stack, self._compiled(), History()
+            data, held_out = split(check_data(stack, task, x, y, sample_weight), validation_split)
+            if held_out is not None and validation_data is not None:
                 raise ValueError("validation_split and validation_data: give one of them")
-            evaluated = self._check_held_out(validation_data)
-        batches = self._samples(data[0], batch_size, *data[1:])
-        history = History()
-        names = ["loss", *self._metrics]
-        run = CallbackList([*chosen, history], self, {
-            "epochs": epochs, "steps": len(batches), "verbose": verbose, "metrics": [
-                *names, *(f"{which}_{name}" for which in evaluated for name in names),
-                "seconds"]})
-        self.stop_training = False
-        with run:
-            for epoch in range(initial_epoch, epochs):
-                run.on_epoch_begin(epoch)
-                logs = self._train_epoch(batches, shuffle, run)
-                if logs is None:        # stopped before its last step: the epoch is not whole
-                    break
-                self.epoch = epoch + 1
-                for which, samples in evaluated.items():
-                    logs |= {f"{which}_{k}": v for k, v in self._evaluate(samples).items()}
-                run.on_epoch_end(epoch, logs)
-                if self.stop_training:
-                    break
+            evaluated = ({"val": held_out} if held_out is not None else
+                         {} if validation_data is None else
+                         check_validation(stack, task, validation_data))
+            training = Training(task, self._own_pass, weighted(stack, task, data, class_weight),
+                                size)
+            run = CallbackList([*chosen, history], self, {
+                "epochs": epochs, "steps": len(training.batches), "verbose": verbose,
+                "metrics": [*task.names, *(f"{which}_{name}" for which in evaluated
+                                           for name in task.names), "seconds"]})
+            training.run(self, range(first, epochs), self._order if shuffle else None, lambda: {
+                f"{which}_{name}": value for which, samples in evaluated.items() for name, value
+                in task.evaluate(self._passes, samples, EVALUATION_BATCH).items()}, run)
         return history
 
-    def _train_epoch(self, batches: Samples, shuffle: bool, run: CallbackList
-                     ) -> dict[str, float] | None:
-        start, sums, seen = time.perf_counter(), [0.0] * (1 + len(self._metrics)), 0
-        losses = self.batch_losses = list[float]()
-        for step, (_, x, y, w) in enumerate(batches.shuffled(self._order) if shuffle else batches):
-            run.on_train_batch_begin(step)
-            values = self._train(x, y, w)
-            for i, value in enumerate(values):
-                sums[i] += value
-            losses.append(values[0] / len(x))
-            seen += len(x)
-            if run.wants_batches:
-                run.on_train_batch_end(step, self._figures(sums, seen))
-            if self.stop_training and step + 1 < len(batches):
-                return None
-        return self._figures(sums, seen) | {"seconds": time.perf_counter() - start}
-
-    def train_on_batch(self, x: Numbers, y: Any, sample_weight: Any = None,
-                       class_weight: dict[int, float] | None = None, *,
+    def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None,
+                       class_weight: dict[int, float] | None = None,
                        return_dict: bool = False) -> Any:
-        """One step on one batch; returns its loss and metrics before the step, as `evaluate`."""
-        _check_return_dict(return_dict)
-        data = self._check_data(x, y, sample_weight, class_weight)
-        for _, *batch in self._samples(data[0], len(data[0]), *data[1:]):
-            figures = self._figures(self._train(*batch), len(data[0]))
-        return figures if return_dict else _as_keras(figures)
+        """Do one step on one batch; return its loss and metrics before the step, as `evaluate`."""
+        return_dict = flag("return_dict", return_dict)
+        with self._guard.change("train_on_batch"):
+            stack, task = self._stack, self._compiled()
+            data = weighted(stack, task, check_data(stack, task, x, y, sample_weight), class_weight)
+            training = Training(task, self._own_pass, data, len(data[0]))
+            training.begin()
+            (_, *batch), = training.batches.in_order()
+            logs = task.logs(training.step(*batch), len(data[0]))
+        return logs if return_dict else _as_keras(logs)
 
     # Evaluation -----------------------------------------------------------------------------------
 
-    def evaluate(self, x: Numbers, y: Any, *, sample_weight: Any = None,
-                 verbose: int | str = "auto", return_dict: bool = False) -> Any:
-        """Mean loss and metrics, without dropout.
+    def evaluate(self, x: Any, y: Any, batch_size: int | None = None,
+                 verbose: bool | int | str = "auto", sample_weight: Any = None, *,
+                 return_dict: bool = False) -> Any:
+        """Return mean loss and metrics, without dropout.
 
         Parameters
         ----------
         x, y, sample_weight
             As for `fit`.
+        batch_size : int, optional
+            Samples at a time: by default 1000.
         verbose : {"auto", 0, 1, 2}
             0 prints nothing, all others one line.
         return_dict : bool, default False
@@ -191,39 +281,53 @@ class Sequential(Compiled):
         float, list of float or dict
             The loss, or a list of loss and metrics if there are any; or all by name.
         """
-        Progress(verbose=verbose)       # checks it
-        _check_return_dict(return_dict)
-        figures = self._evaluate(self._check_data(x, y, sample_weight))
+        verbose, return_dict = check_verbose(verbose), flag("return_dict", return_dict)
+        size = EVALUATION_BATCH if batch_size is None else integer("batch_size", batch_size, 1)
+        with self._guard.use:
+            task = self._compiled()
+            data = check_data(self._stack, task, x, y, sample_weight)
+            logs = task.evaluate(self._passes, data, size)
         if verbose:
-            print(metrics_line(figures))
-        return figures if return_dict else _as_keras(figures)
+            print(metrics_line(logs))
+        return logs if return_dict else _as_keras(logs)
 
-    def _evaluate(self, data: Sequence[Any]) -> dict[str, float]:
-        sums = [0.0] * (1 + len(self._metrics))
-        for _, *batch in self._samples(data[0], EVALUATION_BATCH, *data[1:]):
-            for i, value in enumerate(self._measure(*batch)):
-                sums[i] += value
-        return self._figures(sums, len(data[0]))
-
-    # Files ----------------------------------------------------------------------------------------
+    # Files and copies -----------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str], extra: Any = None) -> None:
         """Write layers, weights, optimizer and random state: see `fastmom.nn.saving.save`."""
-        from fastmom.nn.saving import save
-        save(self, path, extra)
+        with self._guard.use:
+            saving.save(path, self._stack, self._task, self._order, seed=self.seed,
+                        epoch=self.epoch, extra=extra)
 
-    @classmethod
+    @on_class
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Make a model from a file that `save` wrote: see `fastmom.nn.saving.load`."""
-        from fastmom.nn.saving import load
-        return load(cls, path)
+        return saving.load(cls, path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._guard.use:
+            kept = {name: value for name, value in vars(self).items()
+                    if name not in ("_passes", "_own_pass", "_guard", "_task", "batch_losses")}
+            return {**kept, "_compiled": None if self._task is None else stored(self._task)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        compiled = state.pop("_compiled")
+        vars(self).update(state)
+        self._set_stack(self._stack)
+        self._set_task(None if compiled is None else restored(compiled, self._stack))
+
+    def __copy__(self) -> Self:
+        return copy.deepcopy(self)
+
+    def __repr__(self) -> str:
+        layers = ", ".join(map(repr, self.layers))
+        about = "not built" if self.input_shape is None else \
+            f"{sum(w.size for w in self.weights):,} weights"
+        about += ", not compiled" if self._task is None else \
+            f", {self._task.loss!r}, {self._task.optimizer!r}"
+        return f"<{type(self).__name__}([{layers}]): {about}>"
 
 
-def _check_return_dict(given: Any) -> None:
-    if not isinstance(given, bool):
-        raise TypeError(f"return_dict must be True or False, not {given!r}")
-
-
-def _as_keras(figures: Mapping[str, float]) -> Any:
-    values = list(figures.values())
+def _as_keras(logs: Mapping[str, float]) -> Any:
+    values = list(logs.values())
     return values if len(values) > 1 else values[0]

@@ -9,8 +9,16 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+def name_and_arguments(given: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Split ``{name: argument}``, as files have it, into the name and its arguments."""
+    if isinstance(given, dict) and len(given) == 1:
+        (name, argument), = given.items()
+        return name, (argument,)
+    return given, ()
+
+
 def by_name(argument: str, given: Any, table: Mapping[str, T], otherwise: str) -> T:
-    """The table's entry of this name, in snake_case or camelCase (``"meanSquaredError"``).
+    """Return the table's entry of this name, in snake_case or camelCase (``"meanSquaredError"``).
 
     Raises
     ------

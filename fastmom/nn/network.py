@@ -1,88 +1,90 @@
-"""A stack of layers: what it consists of, its weights and its output."""
+"""A network as one uses it: its layers, weights and output. Training is `Sequential`'s."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
-from itertools import dropwhile
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from fastmom.checks import integer
-from fastmom.kernels import layers as kernels
-from fastmom.nn.batches import EVALUATION_BATCH, Samples, check_input
-from fastmom.nn.dense import Dense
-from fastmom.nn.layers import Flatten, Layer, Rescaling, Shape
-from fastmom.types import Array, Numbers
+from fastmom import checkpoint
+from fastmom.checks import integer, reject_unknown
+from fastmom.nn.batches import Batches
+from fastmom.nn.callbacks import Progress
+from fastmom.nn.guard import Guard
+from fastmom.nn.layer_base import Layer, Shape, copy_into
+from fastmom.nn.passes import Passes
+from fastmom.nn.stack import Input, Stack
+from fastmom.types import Array
+
+EVALUATION_BATCH = 1000     # samples at a time where no gradient is needed
 
 
 class Network:
-    """Layers one after the other; `Sequential` trains them.
+    """A stack of layers that any number of threads may use at a time.
 
-    It is built, which creates the weights, as soon as the shape of a sample is known: from the
-    first layer's ``input_shape``, or from the first data.
+    It is built, which creates the weights, as soon as the shape of a sample is known: from an
+    `Input`, the first layer's ``input_shape``, or the first data.
     """
 
-    def __init__(self, layers: Iterable[Layer] = (), *, seed: int = 0,
-                 dtype: str = "float32") -> None:
+    settable: ClassVar[tuple[str, ...]] = ()    # attributes that may be assigned
+
+    def __init__(self, layers: Iterable[Layer | Input], seed: int, dtype: str) -> None:
         if not isinstance(layers, Iterable):
             raise TypeError(f"layers must be a list of layers, not {type(layers).__name__}")
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
-        self.seed = integer("seed", seed, 0)
-        self.dtype = np.dtype(dtype)
-        self.layers: list[Layer] = []
-        self.input_shape: Shape | None = None
-        self._weights_rng, self._order = np.random.default_rng(seed).spawn(2)
-        self._batch = 0
+        self._seed = integer("seed", seed, 0)
+        rng, self._order = np.random.default_rng(seed).spawn(2)
+        self._set_stack(Stack(np.dtype(dtype), rng))
         try:
             for layer in layers:
-                self.add(layer)
+                self._stack.add(layer)
         except BaseException:       # a model that was not made owns nothing
-            for layer in self.layers:
-                layer.in_use = False
+            self._stack.release()
             raise
 
-    def add(self, layer: Layer) -> None:
-        """Append a layer; the model has to be compiled again.
+    def _set_stack(self, stack: Stack) -> None:
+        self._stack, self._passes = stack, Passes(stack, None)
+        self._guard = Guard()
 
-        Raises
-        ------
-        TypeError, ValueError
-            If it is no layer, is in use already or does not fit the layer before. The model is as
-            before then.
-        """
-        i = len(self.layers)
-        if not isinstance(layer, Layer):
-            raise TypeError(f"layers[{i}] must be a layer, not {type(layer).__name__}")
-        if layer.in_use:
-            raise ValueError(f"layers[{i}] is in use already; make a new {type(layer).__name__}"
-                             f" for each place")
-        if i and self.input_shape is None and layer.input_shape is not None:
-            raise ValueError(f"layers[{i}] has input_shape {layer.input_shape}, but only the first "
-                             f"layer can say what the samples are")
-        if i == 0 and layer.input_shape is not None:
-            self._build([layer], layer.input_shape)
-            self.input_shape = layer.input_shape
-        elif self.input_shape is not None:
-            self._build([layer], self.output_shape)
-        layer.in_use = True
-        if self.layers:
-            self.layers[-1].activated = True
-        self.layers.append(layer)
-        self._batch = 0
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse an attribute without effect; a subclass may have its own."""
+        known = name.startswith("_") or name in self.settable
+        if not known and isinstance(getattr(type(self), name, None), property):
+            raise AttributeError(f"{name} of {type(self).__name__} cannot be assigned; what can: "
+                                 f"{', '.join(self.settable)}")
+        if not known and type(self).__module__.startswith("fastmom."):
+            reject_unknown(type(self).__name__, [name], self.settable)
+        object.__setattr__(self, name, value)
 
-    def _build(self, layers: Sequence[Layer], shape: Shape) -> None:
-        before = self._weights_rng.bit_generator.state
-        try:
-            for layer in layers:
-                if layer.input_shape not in (None, shape):
-                    raise ValueError(f"layers[{len(self.layers)}] has input_shape "
-                                     f"{layer.input_shape}, but the layer before it gives {shape}")
-                shape = layer.output_shape = layer.build(shape, self.dtype, self._weights_rng)
-        except BaseException:       # what is built next has the weights it would have had
-            self._weights_rng.bit_generator.state = before
-            raise
+    # What it is -----------------------------------------------------------------------------------
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, in order; `Sequential.add` appends one."""
+        return self._stack.layers
+
+    @property
+    def seed(self) -> int:
+        """Of the weights, the dropout and the order of the samples."""
+        return self._seed
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of weights and outputs: float32 or float64."""
+        return self._stack.dtype
+
+    @property
+    def input_shape(self) -> Shape | None:
+        """Shape of one sample, or None before the weights exist."""
+        return self._stack.input_shape
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of one sample's output."""
+        return self._stack.output_shape
 
     def build(self, input_shape: Sequence[int]) -> None:
         """Create the weights for samples of this shape, where the first layer does not say it.
@@ -93,33 +95,24 @@ class Network:
             If the model has no layers, or is built for another shape.
         """
         shape = tuple(integer("input_shape", n, 1) for n in input_shape)
-        if not self.layers:
-            raise ValueError("the model has no layers: add some")
-        if self.input_shape is None:
-            self._build(self.layers, shape)
-            self.input_shape = shape
-        elif shape != self.input_shape:
+        self._stack.build(shape)
+        if shape != self.input_shape:
             raise ValueError(f"the model is built for samples of shape {self.input_shape}, not "
                              f"{shape}")
 
-    @property
-    def output_shape(self) -> Shape:
-        """Shape of one sample's output."""
-        self._check_built()
-        return self.layers[-1].output_shape
-
-    def _check_built(self) -> None:
-        if self.input_shape is None:
-            raise RuntimeError("the model has no weights yet: give the first layer an input_shape, "
-                               "or call build(input_shape)")
+    def summary(self, print_fn: Callable[[str], object] = print) -> None:
+        """Print each layer with its output's shape and number of weights, line by line."""
+        if not callable(print_fn):
+            raise TypeError(f"print_fn must be callable, not {print_fn!r}")
+        for line in self._stack.summary():
+            print_fn(line)
 
     # Weights --------------------------------------------------------------------------------------
 
     @property
     def params(self) -> list[Array]:
         """The parameters of all layers, in order: the arrays themselves."""
-        self._check_built()
-        return [p for layer in self.layers for p in layer.params]
+        return self._stack.params
 
     @property
     def grads(self) -> list[Array]:
@@ -129,12 +122,12 @@ class Network:
     @property
     def weights(self) -> list[Array]:
         """Parameters and moving averages of all layers, in order: the arrays themselves."""
-        self._check_built()
-        return [w for layer in self.layers for w in (*layer.params, *layer.state)]
+        return self._stack.weights
 
     def get_weights(self) -> list[Array]:
         """Return copies of `weights`."""
-        return [w.copy() for w in self.weights]
+        with self._guard.use:
+            return [w.copy() for w in self.weights]
 
     def set_weights(self, weights: Sequence[Array]) -> None:
         """Copy these into the model's, as `get_weights` returns them.
@@ -143,99 +136,95 @@ class Network:
         ------
         TypeError, ValueError
             If their number, a shape or a dtype is another. No weight has changed then.
+        RuntimeError
+            If another thread uses the model.
         """
         own = self.weights
-        if not isinstance(weights, (list, tuple)) or len(weights) != len(own):
-            given = len(weights) if isinstance(weights, (list, tuple)) else type(weights).__name__
-            raise ValueError(f"weights must be a list of {len(own)} arrays, not {given}")
-        for i, (mine, new) in enumerate(zip(own, weights, strict=True)):
-            if not isinstance(new, np.ndarray) or new.dtype != mine.dtype:
-                raise TypeError(f"weights[{i}] must be a {mine.dtype} array, not "
-                                f"{getattr(new, 'dtype', type(new).__name__)}")
-            if new.shape != mine.shape:
-                raise ValueError(f"weights[{i}] must have shape {mine.shape}, not {new.shape}")
-        for mine, new in zip(own, weights, strict=True):
-            mine[...] = new
+        with self._guard.change("set_weights", inside=True):
+            copy_into(own, weights)
 
-    def summary(self, print_fn: Callable[[str], object] = print) -> None:
-        """Print each layer with its output's shape and number of weights, line by line."""
-        self._check_built()
-        if not callable(print_fn):
-            raise TypeError(f"print_fn must be callable, not {print_fn!r}")
-        rows = [("layer", "output", "weights")]
-        for layer in self.layers:
-            count = sum(w.size for w in (*layer.params, *layer.state))
-            shape = ", ".join(map(str, layer.output_shape))
-            rows.append((type(layer).__name__, f"(samples, {shape})", f"{count:,}"))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for name, output, count_text in rows:
-            print_fn(f"{name:{widths[0]}}  {output:{widths[1]}}  {count_text:>{widths[2]}}")
-        trained, total = (sum(w.size for w in ws) for ws in (self.params, self.weights))
-        megabytes = sum(w.nbytes for w in self.weights) / 1e6
-        print_fn(f"{total:,} weights, {trained:,} of them trained, {megabytes:.2f} MB")
+    def save_weights(self, path: str | os.PathLike[str]) -> None:
+        """Write the weights alone, by names such as ``1.Dense.kernel``, to a ``.npz`` checkpoint.
+
+        Raises
+        ------
+        RuntimeError
+            If the model has no weights yet.
+        OSError
+            If the file cannot be written; an older one of the same name is whole.
+        """
+        with self._guard.use:
+            checkpoint.save(path, params=self._stack.named_weights())
+
+    def load_weights(self, path: str | os.PathLike[str]) -> None:
+        """Copy the weights that `save_weights` wrote into a model of the same layers.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged, or has other names, shapes or dtypes. No weight has changed.
+        RuntimeError
+            If the model has no weights yet, or another thread uses it.
+        OSError
+            If the file cannot be opened.
+        """
+        own = self._stack.named_weights()
+        with self._guard.change("load_weights", inside=True):
+            checkpoint.load(path, params=own)
 
     # Output ---------------------------------------------------------------------------------------
 
-    def predict(self, x: Numbers) -> Array:
-        """The model's output for each sample, a new array of shape (samples, *output_shape).
+    def predict(self, x: Any, batch_size: int | None = None,
+                verbose: bool | int | str = 0) -> Array:
+        """Return the output for each sample, a new array of shape (samples, *output_shape).
+
+        Any number of threads may call it at a time. The last bits of the output for a sample may
+        depend on how many there are, as those of NumPy's matrix products do.
 
         Parameters
         ----------
-        x : ndarray of shape (samples, *input_shape)
-            Of real numbers, all finite; converted to the model's dtype batch by batch.
+        x : array-like of shape (samples, *input_shape)
+            An array, nested lists or a DataFrame of real numbers, all finite; converted to the
+            model's dtype batch by batch.
+        batch_size : int, optional
+            Samples at a time: by default 1000.
+        verbose : {0, 1, 2, "auto"}, default 0
+            1 and 2 print a line when it is done.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is wrong.
+        RuntimeError
+            If another thread is training or changing the model.
         """
-        x = self._check_input(x)
-        samples = self._samples(x, EVALUATION_BATCH)
-        result = np.empty((len(x), *self.output_shape), self.dtype)
-        last = self.layers[-1]
-        for i, xb, _, _ in samples:
-            part = result[i:i + len(xb)]
-            part[...] = self._outputs(xb, training=False)
-            if not last.activated:
-                last.activation.forward(part, training=False)
+        if type(verbose) is not int or verbose:
+            verbose = check_verbose(verbose)
+        size = EVALUATION_BATCH if batch_size is None else integer("batch_size", batch_size, 1)
+        with self._guard.use:
+            x = self._stack.checked(x)
+            batches = Batches(x, size)
+            result = np.empty((len(x), *self._stack.output_shape), self._stack.dtype)
+            passes = self._passes
+            taken = passes.take(batches.size, with_loss=False)
+            try:
+                path = batches.fold(taken.layers, taken.inputs)
+                for i, outputs, _, _ in batches.in_order():
+                    n = len(outputs)
+                    for layer in path:
+                        outputs = layer.forward(outputs, False)
+                    result[i:i + n] = outputs
+            finally:
+                passes.give(taken)
+        if verbose in (1, 2):
+            print(f"predicted {len(x)} samples")
         return result
 
-    def _outputs(self, x: Array, training: bool) -> Array:
-        """The last layer's output, without its activation where the loss includes that."""
-        for layer in self._path:
-            x = layer.forward(x, training)
-        return x
 
-    def _samples(self, x: Any, batch: int, *columns: Any) -> Samples:
-        """Batches of these samples, for which the layers have buffers then."""
-        batch = max(1, min(batch, len(x)))
-        if batch > self._batch:
-            needs_dx = False
-            for layer in self.layers:
-                layer.allocate(batch, self.dtype, needs_dx)
-                needs_dx = needs_dx or bool(layer.params)
-            self._allocate_loss(batch)
-            self._batch = batch
-        return self._take(x, batch, *columns)
-
-    def _take(self, x: Array, batch: int, y: Any = None, weights: Any = None) -> Samples:
-        """The samples as what the first layers would make of them, and the path from there."""
-        path, scaling, sparse = [*self.layers], (1.0, 0.0), None
-        if isinstance(path[0], Rescaling):
-            scaling = path[0].scale, path[0].offset
-            path = path[1:]
-        rest = list(dropwhile(lambda layer: isinstance(layer, Flatten), path))
-        first = rest[0] if rest else None
-        if (isinstance(first, Dense) and first.nonzeros is not None and scaling[1] == 0
-                and kernels.is_sparse(x)):
-            path, sparse = rest, first
-        self._path: list[Layer] = path
-        return Samples(x, batch, self.dtype, scaling, y, weights, sparse)
-
-    def _allocate_loss(self, batch: int) -> None:
-        """Where there is a loss, it has buffers too."""
-
-    def _check_input(self, x: Any) -> Any:
-        x = check_input(x, self.dtype)
-        if self.input_shape is None:
-            self.build(x.shape[1:])
-        if x.shape[1:] != self.input_shape:
-            shape = ", ".join(map(str, self.input_shape or ()))
-            raise ValueError(f"x must have shape (samples, {shape}), not {x.shape}")
-        return x
-
+def check_verbose(verbose: Any) -> int | str:
+    """Return it as `Progress` takes it; raises TypeError or ValueError."""
+    if isinstance(verbose, (bool, np.bool_)):
+        verbose = int(verbose)
+    Progress(verbose=verbose)
+    checked: int | str = verbose
+    return checked

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from fastmom.nn.layers import Layer, Shape
-from fastmom.optim.hyper import Number
+from fastmom.checks import number
+from fastmom.nn.initializers import INITIALIZERS
+from fastmom.nn.layer_base import Layer, Shape, Weight
 from fastmom.types import Array
-
-
-class Options:
-    """Arguments with their checks."""
-
-    momentum = Number(0.99, high=1.0)
-    eps = Number(1e-3, open_low=True)
 
 
 class BatchNorm(Layer):
@@ -70,25 +65,25 @@ class BatchNorm(Layer):
     array([0.2])
     """
 
-    arguments = ("momentum", "eps")
+    arguments = {"momentum": partial(number, "momentum", low=0.0, high=1.0),
+                 "eps": partial(number, "eps", low=0.0, open_low=True)}
+    buffers = ("y", "normal", "inverse", "needs_dx", "frozen")
+
+    gamma: Array
+    beta: Array
+    moving_mean: Array
+    moving_variance: Array
 
     def __init__(self, momentum: float = 0.99, eps: float = 1e-3, *,
                  input_shape: Sequence[int] | None = None) -> None:
         super().__init__(input_shape)
-        self.momentum: float = Options.momentum.check_number(momentum)
-        self.eps: float = Options.eps.check_number(eps)
+        self.momentum, self.eps = momentum, eps
 
-    def build(self, input_shape: Shape, dtype: np.dtype[Any], rng: np.random.Generator) -> Shape:
-        features = input_shape[-1]
-        self.shape = input_shape
-        self.gamma: Array = np.ones(features, dtype)
-        self.beta: Array = np.zeros(features, dtype)
-        self.moving_mean: Array = np.zeros(features, dtype)
-        self.moving_variance: Array = np.ones(features, dtype)
-        self.params = [self.gamma, self.beta]
-        self.grads = [np.zeros_like(p) for p in self.params]
-        self.state = [self.moving_mean, self.moving_variance]
-        return input_shape
+    def describe_weights(self, input_shape: Shape) -> dict[str, Weight]:
+        shape, ones = input_shape[-1:], INITIALIZERS["ones"]
+        return {"gamma": Weight(shape, ones), "beta": Weight(shape),
+                "moving_mean": Weight(shape, trained=False),
+                "moving_variance": Weight(shape, ones, trained=False)}
 
     def allocate(self, batch: int, dtype: np.dtype[Any], needs_dx: bool) -> None:
         self.y = np.empty((batch, *self.shape), dtype)
@@ -97,7 +92,8 @@ class BatchNorm(Layer):
 
     def forward(self, x: Array, training: bool) -> Array:
         y = self.y[:len(x)]
-        if not training:
+        self.frozen = not (training and self.trainable)
+        if self.frozen:
             scale = self.gamma / self._deviation(self.moving_variance)
             np.multiply(x, scale, out=y)
             y += self.beta - self.moving_mean * scale
@@ -116,6 +112,9 @@ class BatchNorm(Layer):
         return y
 
     def backward(self, dy: Array) -> Array | None:
+        if self.frozen:
+            dy *= self.gamma / self._deviation(self.moving_variance)
+            return dy
         rows, normal = self._rows(dy), self._rows(self.normal[:len(dy)])
         dgamma, dbeta = self.grads
         np.einsum("ij,ij->j", rows, normal, out=dgamma)

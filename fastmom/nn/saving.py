@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
 
 from fastmom import checkpoint
 from fastmom.checkpoint import CheckpointError
 from fastmom.checks import integer
-from fastmom.nn.activations import ACTIVATIONS, LeakyReLU
-from fastmom.nn.activations import Activation as Function
-from fastmom.nn.dense import Dense
-from fastmom.nn.initializers import INITIALIZERS, Checked, Constant
-from fastmom.nn.layers import Activation, Dropout, Flatten, Layer, Rescaling
+from fastmom.nn.layer_base import LAYERS, Layer
+from fastmom.nn.loop import Task
 from fastmom.nn.losses import LOSSES, Loss
-from fastmom.nn.normalization import BatchNorm
+from fastmom.nn.stack import Stack, declared_weights
 from fastmom.optim import OPTIMIZERS, Optimizer
 from fastmom.optim.schedule_base import Schedule
 
-if TYPE_CHECKING:
-    from fastmom.nn.model import Sequential
 
-LAYERS: dict[str, type[Layer]] = {kind.__name__: kind for kind in (
-    Activation, BatchNorm, Dense, Dropout, Flatten, Rescaling)}
-Model = TypeVar("Model", bound="Sequential")
+class Loadable(Protocol):
+    """What `load` needs of the model that it makes."""
+
+    epoch: int
+    _stack: Stack
+    _order: np.random.Generator
+
+    @property
+    def optimizer(self) -> Optimizer | None: ...
+
+    def build(self, input_shape: Sequence[int]) -> None: ...
+
+    def compile(self, optimizer: Optimizer, loss: Loss, metrics: Sequence[Any]) -> None: ...
 
 
-def save(model: Sequential, path: str | os.PathLike[str], extra: Any = None) -> None:
+Model = TypeVar("Model", bound=Loadable)
+
+
+def save(path: str | os.PathLike[str], stack: Stack, task: Task | None,
+         order: np.random.Generator, *, seed: int, epoch: int, extra: Any = None) -> None:
     """Write a model to one file, whole or not at all.
 
     It holds the layers and their weights, the seed and the random state, the number of epochs
@@ -40,6 +50,8 @@ def save(model: Sequential, path: str | os.PathLike[str], extra: Any = None) -> 
     ----------
     path : path-like
         Ends in ``.npz``.
+    stack, task, order, seed, epoch
+        The parts of the model, which `fastmom.nn.Sequential.save` gives.
     extra : optional
         Anything JSON can hold: ``fastmom.checkpoint.load(path).extra["extra"]`` has it again.
 
@@ -48,8 +60,9 @@ def save(model: Sequential, path: str | os.PathLike[str], extra: Any = None) -> 
     RuntimeError
         If the model has no weights yet.
     TypeError, ValueError
-        If it has something a file cannot hold: layers, activations, losses, optimizers or metrics
-        that are not the library's own, or a hyper-parameter that is a function but no Schedule.
+        If it has something a file cannot hold: a layer whose constructor's arguments are not all
+        in `Layer.arguments`; activations, losses, optimizers or metrics that are not the library's
+        own; a hyper-parameter that is a function but no Schedule.
     OSError
         If the file cannot be written; an older one of the same name is whole.
 
@@ -65,20 +78,19 @@ def save(model: Sequential, path: str | os.PathLike[str], extra: Any = None) -> 
     >>> bool((other.predict(x) == model.predict(x)).all())
     True
     """
-    weights = model.weights
+    stack.check_built()
     content = {
-        "layers": [_described(i, layer) for i, layer in enumerate(model.layers)],
-        "input_shape": list(model.input_shape or ()), "dtype": str(model.dtype),
-        "seed": model.seed,
-        "dropout": [[layer.key, layer.step] for layer in _dropouts(model.layers)],
-        "compiled": None if model.optimizer is None else _compiled(model, model.optimizer),
-        "extra": extra}
-    checkpoint.save(path, params=weights, optimizer=model.optimizer, rng=model._order,
-                    epoch=model.epoch, extra=content)
+        "layers": [_described(i, layer) for i, layer in enumerate(stack.layers)],
+        "input_shape": list(stack.input_shape or ()), "dtype": str(stack.dtype), "seed": seed,
+        "dropout": [[getattr(layer, name) for name in layer.counters]
+                    for layer in _counting(stack.layers)],
+        "compiled": None if task is None else _compiled(task), "extra": extra}
+    checkpoint.save(path, params=stack.weights, optimizer=None if task is None else task.optimizer,
+                    rng=order, epoch=epoch, extra=content)
 
 
-def load(cls: type[Model], path: str | os.PathLike[str]) -> Model:
-    """Make the model that `save` wrote.
+def load(make: Callable[..., Model], path: str | os.PathLike[str]) -> Model:
+    """Make the model that `save` wrote, as ``make(layers, seed=, dtype=)`` returns it.
 
     Raises
     ------
@@ -94,87 +106,65 @@ def load(cls: type[Model], path: str | os.PathLike[str]) -> Model:
             raise ValueError("it is a checkpoint without a model")
         layers = [_layer(description) for description in extra["layers"]]
         _check_size(layers, extra["input_shape"], content.params)
-        model = cls(layers, seed=extra["seed"], dtype=extra["dtype"])
+        model = make(layers, seed=extra["seed"], dtype=extra["dtype"])
         model.build(extra["input_shape"])
         compiled = extra["compiled"]
         if compiled is not None:
             model.compile(_optimizer(content.optimizer), _loss(compiled["loss"]),
                           compiled["metrics"])
-        for layer, numbers in zip(_dropouts(layers), extra["dropout"], strict=True):
-            layer.key, layer.step = (integer("dropout", number, 0) for number in numbers)
-            if max(layer.key, layer.step) >= 2 ** 64:
-                raise ValueError(f"its dropout is {numbers}, expected integers below 2**64")
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError, MemoryError) as error:
+        for layer, numbers in zip(_counting(layers), extra["dropout"], strict=True):
+            for name, value in zip(layer.counters, numbers, strict=True):
+                setattr(layer, name, integer(f"dropout {name}", value, 0, 2 ** 64 - 1))
+    except MALFORMED as error:
         raise CheckpointError(f"{path} holds no model that can be made: {error}") from error
-    checkpoint.load(path, params=model.weights, optimizer=model.optimizer, rng=model._order)
+    checkpoint.load(path, params=model._stack.weights, optimizer=model.optimizer, rng=model._order)
     model.epoch = content.epoch or 0
     return model
 
 
-def _dropouts(layers: Sequence[Layer]) -> list[Dropout]:
-    return [layer for layer in layers if isinstance(layer, Dropout)]
+# What making a model from a forged file may raise
+MALFORMED = (TypeError, ValueError, KeyError, IndexError, AttributeError, MemoryError,
+             OverflowError, RuntimeError)
+
+
+def _counting(layers: Sequence[Layer]) -> list[Layer]:
+    return [layer for layer in layers if layer.counters]
 
 
 def _check_size(layers: Sequence[Layer], shape: Sequence[int], stored: Any) -> None:
     """Raise before a model is built that has more weights than the file, and maybe the memory."""
-    count = 0
     if layers and layers[0].input_shape:
         shape = layers[0].input_shape
-    shape = [integer("input_shape", n, 1) for n in shape]
-    for layer in layers:
-        if isinstance(layer, Flatten):
-            shape = [math.prod(shape)]
-        elif isinstance(layer, Dense):
-            count += (shape[-1] + 1) * layer.units
-            shape = [layer.units]
-        elif isinstance(layer, BatchNorm):
-            count += 4 * shape[-1]
+    count, whole = declared_weights(layers, tuple(integer("input_shape", n, 1) for n in shape))
     held = sum(weights.size for weights in stored)
-    if count != held:
+    if count > held or (whole and count < held):
         raise ValueError(f"its layers have {count} weights, and it holds {held}")
 
 
 # Descriptions: what JSON can hold, and back -------------------------------------------------------
 
 def _described(i: int, layer: Layer) -> dict[str, Any]:
-    if LAYERS.get(type(layer).__name__) is not type(layer):
-        raise TypeError(f"layers[{i}] cannot be stored: {type(layer).__name__} is none of "
-                        f"{', '.join(LAYERS)}")
-    arguments = {name: _plain(getattr(layer, name)) for name in layer.arguments}
-    return {"layer": type(layer).__name__, "arguments": arguments,
-            "input_shape": None if layer.input_shape is None else list(layer.input_shape)}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Function):
-        if ACTIVATIONS.get(value.name) is not type(value):
-            raise TypeError(f"activation {value.name!r} cannot be stored: it is none of the "
-                            f"library's")
-        return {"leaky_relu": value.slope} if isinstance(value, LeakyReLU) else value.name
-    if isinstance(value, Checked):
-        value = value.function
-    if isinstance(value, Constant):
-        return {"constant": value.value}
-    if callable(value):     # an initializer, which has done its work
-        name = getattr(value, "name", "")
-        return name if INITIALIZERS.get(name) is value else "zeros"
-    return value
+    try:
+        return layer.describe()
+    except TypeError as error:
+        raise TypeError(f"layers[{i}]: {error}") from None
 
 
 def _layer(description: Mapping[str, Any]) -> Layer:
-    kind = _known("layer", description["layer"], LAYERS)
-    make: Any = {"leaky_relu": LeakyReLU, "constant": Constant}
-    arguments = {}
-    for name, value in description["arguments"].items():
-        if isinstance(value, dict):
-            (key, number), = value.items()
-            value = make[key](number)
-        arguments[name] = value
-    layer: Layer = kind(**arguments, input_shape=description["input_shape"])
+    name = description["layer"]
+    if not isinstance(name, str) or name not in LAYERS:
+        raise ValueError(f"its layer {name!r} is not known here; a layer of your own is, once the "
+                         f"module that defines it is imported")
+    make: Any = LAYERS[name]
+    layer: Layer = make(**description["arguments"])
+    if description["input_shape"] is not None:
+        Layer.__init__(layer, description["input_shape"])
+    layer.trainable = description.get("trainable", True)
     return layer
 
 
-def _compiled(model: Sequential, optimizer: Optimizer) -> dict[str, Any]:
+def _compiled(task: Task) -> dict[str, Any]:
+    optimizer, loss = task.optimizer, task.loss
     if OPTIMIZERS.get(type(optimizer).__name__.lower()) is not type(optimizer):
         raise TypeError(f"optimizer {type(optimizer).__name__} cannot be stored: it is none of the "
                         f"library's")
@@ -182,14 +172,13 @@ def _compiled(model: Sequential, optimizer: Optimizer) -> dict[str, Any]:
         for name, value in values.items():
             if callable(value) and not isinstance(value, Schedule):
                 raise TypeError(f"{name}={value!r} cannot be stored: it is no Schedule")
-    for metric in model.metrics:
+    for metric in task.metrics:
         if not isinstance(metric, str):
             raise TypeError(f"metric {metric!r} cannot be stored: it is no name")
-    if LOSSES.get(model.loss.name) is not type(model.loss):
-        raise TypeError(f"loss {model.loss.name!r} cannot be stored: it is none of the library's")
-    options = {name: getattr(model.loss, name) for name in ("from_logits", "delta")
-               if name in vars(model.loss)}
-    return {"loss": {"name": model.loss.name, **options}, "metrics": list(model.metrics)}
+    if LOSSES.get(loss.name) is not type(loss):
+        raise TypeError(f"loss {loss.name!r} cannot be stored: it is none of the library's")
+    options = {name: getattr(loss, name) for name in loss.arguments}
+    return {"loss": {"name": loss.name, **options}, "metrics": list(task.metrics)}
 
 
 def _optimizer(state: Any) -> Optimizer:
