@@ -35,9 +35,10 @@ from fastmom.nn.normalization import BatchNorm
 from fastmom.nn.normalization import BatchNorm as BatchNormalization
 from fastmom.nn.stack import Input
 
-__all__ = ["Activation", "BatchNorm", "BatchNormalization", "BinaryCrossentropy", "CSVLogger", "Callback",
-           "CategoricalCrossentropy", "Constant", "Dense", "Dropout", "EarlyStopping", "Flatten",
-           "History", "Huber", "Input", "JSONLogger", "LambdaCallback", "Layer", "LeakyReLU",
-           "LearningRateScheduler", "Loss", "MeanAbsoluteError", "MeanSquaredError",
+__all__ = ["Activation", "BatchNorm", "BatchNormalization", "BinaryCrossentropy", "CSVLogger",
+           "Callback", "CategoricalCrossentropy", "Constant", "Dense", "Dropout", "EarlyStopping",
+           "Flatten", "History", "Huber", "Input", "JSONLogger", "LambdaCallback", "Layer",
+           "LeakyReLU", "LearningRateScheduler", "Loss", "MeanAbsoluteError", "MeanSquaredError",
            "ModelCheckpoint", "MomentumScheduler", "Progress", "ReduceLROnPlateau", "Rescaling",
-           "Scheduler", "Sequential", "SparseCategoricalCrossentropy", "TerminateOnNaN", "Weight", "to_categorical"]
+           "Scheduler", "Sequential", "SparseCategoricalCrossentropy", "TerminateOnNaN", "Weight",
+           "to_categorical"]

@@ -63,7 +63,7 @@ def _last_activation(stack: Stack) -> str:
     return "linear" if activation is None else str(activation.name)
 
 
-# A task as data: for copies and pickles, which unlike files may hold functions ---------------------
+# A task as data: for copies and pickles, which unlike files may hold functions --------------------
 
 def stored(task: Task) -> dict[str, Any]:
     """Return a task without the network's arrays, for `restored`."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from fastmom.checks import integer
 from fastmom.kernels import layers as kernels
 from fastmom.nn.activations import get_activation
 from fastmom.nn.initializers import get_initializer
-from fastmom.nn.layer_base import Layer, Shape, Weight, assign
+from fastmom.nn.layer_base import Check, Layer, Shape, Weight, assign
 from fastmom.types import Array
 
 FEWEST = 32     # units below which products that skip zeros gain nothing: less than two vectors
@@ -56,7 +56,7 @@ class Dense(Layer):
     array([[3., 3., 3.]], dtype=float32)
     """
 
-    arguments = {
+    arguments: ClassVar[Mapping[str, Check]] = {
         "units": partial(integer, "units", low=1), "activation": get_activation,
         **{name: partial(get_initializer, argument=name)
            for name in ("kernel_initializer", "bias_initializer")}}

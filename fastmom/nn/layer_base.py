@@ -136,17 +136,23 @@ class Layer:
     def seed(self, rng: np.random.Generator) -> None:
         """Draw what the layer needs of random numbers besides its weights."""
 
-    def build(self, input_shape: Shape, dtype: np.dtype[Any], rng: np.random.Generator) -> Shape:
-        """Create the weights for samples of this shape and return the output's shape."""
+    def build(self, input_shape: Shape, dtype: np.dtype[Any],
+              rng: np.random.Generator | None) -> Shape:
+        """Create the weights for samples of this shape and return the output's shape.
+
+        Without a generator they are zeros, to be loaded. An overriding method always gets one.
+        """
         output = self.compute_output_shape(input_shape)
         described = self.describe_weights(input_shape)
-        arrays = {name: weight.initializer(weight.shape, dtype, rng)
+        arrays = {name: np.zeros(weight.shape, dtype) if rng is None else
+                  weight.initializer(weight.shape, dtype, rng)
                   for name, weight in described.items()}
         params = [arrays[name] for name, weight in described.items() if weight.trained]
         vars(self).update(
             arrays, shape=input_shape, params=params, grads=[np.zeros_like(p) for p in params],
             state=[arrays[name] for name, weight in described.items() if not weight.trained])
-        self.seed(rng)
+        if rng is not None:
+            self.seed(rng)
         self.close()
         return output
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastmom.checks import number
 from fastmom.kernels import layers as kernels
 from fastmom.nn.activations import get_activation
-from fastmom.nn.layer_base import Layer, Shape, assign
+from fastmom.nn.layer_base import Check, Layer, Shape, assign
 from fastmom.types import Array
 
 
@@ -59,7 +59,8 @@ class Rescaling(Layer):
     array([[0., 1.]], dtype=float32)
     """
 
-    arguments = {name: partial(number, name) for name in ("scale", "offset")}
+    arguments: ClassVar[Mapping[str, Check]] = {
+        name: partial(number, name) for name in ("scale", "offset")}
     buffers = ("y",)
 
     def __init__(self, scale: float, offset: float = 0.0, *,
@@ -99,7 +100,7 @@ class Activation(Layer):
         If there is none of this name, or another layer has the object.
     """
 
-    arguments = {"activation": get_activation}
+    arguments: ClassVar[Mapping[str, Check]] = {"activation": get_activation}
     fixed = ("activation",)
     buffers = ("y",)
 
@@ -142,7 +143,8 @@ class Dropout(Layer):
         Batches trained on so far.
     """
 
-    arguments = {"rate": partial(number, "rate", low=0.0, high=1.0, open_high=True)}
+    arguments: ClassVar[Mapping[str, Check]] = {
+        "rate": partial(number, "rate", low=0.0, high=1.0, open_high=True)}
     buffers = ("y", "kept", "dropped")
     counters = ("key", "step")
     dropped: bool

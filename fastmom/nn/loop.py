@@ -17,7 +17,6 @@ from fastmom.nn.passes import Pass, Passes
 from fastmom.optim import Optimizer
 from fastmom.types import Array
 
-
 Data: TypeAlias = tuple[Any, Any, Any]      # samples, targets and their weights, checked
 
 

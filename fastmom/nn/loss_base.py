@@ -25,7 +25,7 @@ class Loss:
     ----------
     name : str
     targets : {"labels", "classes", "binary", "values"}
-        Which targets it takes: one integer per sample, a share for each class, numbers from 0 to 1 for each
+        Its targets: one integer per sample, a share for each class, numbers from 0 to 1 for each
         output, or any.
     fused : str or None
         The activation whose gradient the loss includes: the model's last one has to be that, and

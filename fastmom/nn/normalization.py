@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastmom.checks import number
 from fastmom.nn.initializers import INITIALIZERS
-from fastmom.nn.layer_base import Layer, Shape, Weight
+from fastmom.nn.layer_base import Check, Layer, Shape, Weight
 from fastmom.types import Array
 
 
@@ -65,8 +65,9 @@ class BatchNorm(Layer):
     array([0.2])
     """
 
-    arguments = {"momentum": partial(number, "momentum", low=0.0, high=1.0),
-                 "eps": partial(number, "eps", low=0.0, open_low=True)}
+    arguments: ClassVar[Mapping[str, Check]] = {
+        "momentum": partial(number, "momentum", low=0.0, high=1.0),
+        "eps": partial(number, "eps", low=0.0, open_low=True)}
     buffers = ("y", "normal", "inverse", "needs_dx", "frozen")
 
     gamma: Array

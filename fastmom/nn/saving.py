@@ -29,6 +29,8 @@ class Loadable(Protocol):
     @property
     def optimizer(self) -> Optimizer | None: ...
 
+    def add(self, layer: Layer) -> None: ...
+
     def build(self, input_shape: Sequence[int]) -> None: ...
 
     def compile(self, optimizer: Optimizer, loss: Loss, metrics: Sequence[Any]) -> None: ...
@@ -84,6 +86,7 @@ def save(path: str | os.PathLike[str], stack: Stack, task: Task | None,
         "input_shape": list(stack.input_shape or ()), "dtype": str(stack.dtype), "seed": seed,
         "dropout": [[getattr(layer, name) for name in layer.counters]
                     for layer in _counting(stack.layers)],
+        "weights_rng": stack.rng.bit_generator.state,
         "compiled": None if task is None else _compiled(task), "extra": extra}
     checkpoint.save(path, params=stack.weights, optimizer=None if task is None else task.optimizer,
                     rng=order, epoch=epoch, extra=content)
@@ -99,32 +102,41 @@ def load(make: Callable[..., Model], path: str | os.PathLike[str]) -> Model:
     OSError
         If the file cannot be opened.
     """
-    content = checkpoint.load(path)
-    extra = content.extra
-    try:
-        if not isinstance(extra, dict) or "layers" not in extra:
-            raise ValueError("it is a checkpoint without a model")
-        layers = [_layer(description) for description in extra["layers"]]
-        _check_size(layers, extra["input_shape"], content.params)
-        model = make(layers, seed=extra["seed"], dtype=extra["dtype"])
+    with checkpoint.opened(path) as saved:
+        try:
+            model = _made(make, saved)
+        except MALFORMED as error:
+            raise CheckpointError(f"{path} holds no model that can be made: {error}") from error
+        saved.fill(params=model._stack.weights, optimizer=model.optimizer, rng=model._order)
+    model.epoch = saved.epoch or 0
+    return model
+
+
+def _made(make: Callable[..., Model], saved: checkpoint.OpenCheckpoint) -> Model:
+    """Make the model with all but its arrays, which take no memory before they are written to."""
+    extra = saved.extra
+    if not isinstance(extra, dict) or "layers" not in extra:
+        raise ValueError("it is a checkpoint without a model")
+    layers = [_layer(description) for description in extra["layers"]]
+    _check_size(layers, extra["input_shape"], saved.params)
+    model = make([], seed=extra["seed"], dtype=extra["dtype"])
+    with model._stack.blank():
+        for layer in layers:
+            model.add(layer)
         model.build(extra["input_shape"])
-        compiled = extra["compiled"]
-        if compiled is not None:
-            model.compile(_optimizer(content.optimizer), _loss(compiled["loss"]),
-                          compiled["metrics"])
-        for layer, numbers in zip(_counting(layers), extra["dropout"], strict=True):
-            for name, value in zip(layer.counters, numbers, strict=True):
-                setattr(layer, name, integer(f"dropout {name}", value, 0, 2 ** 64 - 1))
-    except MALFORMED as error:
-        raise CheckpointError(f"{path} holds no model that can be made: {error}") from error
-    checkpoint.load(path, params=model._stack.weights, optimizer=model.optimizer, rng=model._order)
-    model.epoch = content.epoch or 0
+    if "weights_rng" in extra:      # for layers that are added later
+        model._stack.rng.bit_generator.state = extra["weights_rng"]
+    if (compiled := extra["compiled"]) is not None:
+        model.compile(_optimizer(saved.optimizer), _loss(compiled["loss"]), compiled["metrics"])
+    for layer, numbers in zip(_counting(layers), extra["dropout"], strict=True):
+        for name, value in zip(layer.counters, numbers, strict=True):
+            setattr(layer, name, integer(f"dropout {name}", value, 0, 2 ** 64 - 1))
     return model
 
 
 # What making a model from a forged file may raise
-MALFORMED = (TypeError, ValueError, KeyError, IndexError, AttributeError, MemoryError,
-             OverflowError, RuntimeError)
+MALFORMED = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, MemoryError,
+             RuntimeError)
 
 
 def _counting(layers: Sequence[Layer]) -> list[Layer]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ class Stack:
         self.input_shape: Shape | None = None
         self.changes = [0]
         self.bind: Callable[[list[Array]], None] | None = None
-        self._building = threading.RLock()
+        self._building, self._blank = threading.RLock(), False
         self._declared: Shape | None = None     # by an Input before the first layer
 
     def add(self, layer: Layer | Input) -> None:
@@ -97,6 +98,15 @@ class Stack:
             layer.in_use = False
             vars(layer)["_changes"] = None
 
+    @contextmanager
+    def blank(self) -> Iterator[None]:
+        """Leave weights at zero where their values come from a file; zeros take no memory yet."""
+        self._blank = True
+        try:
+            yield
+        finally:
+            self._blank = False
+
     def build(self, shape: Shape) -> None:
         """Create all weights for samples of this shape, once; any thread may be the first."""
         with self._building:
@@ -127,7 +137,9 @@ class Stack:
                     raise ValueError(f"layers[{len(self.layers)}] has input_shape "
                                      f"{layer.input_shape}, but {above} {shape}")
                 vars(layer)["_weights"] = None
-                shape = layer.output_shape = layer.build(shape, self.dtype, self.rng)
+                declares = type(layer).build is Layer.build
+                shape = layer.output_shape = layer.build(
+                    shape, self.dtype, None if self._blank and declares else self.rng)
                 layer.close()
             if bind is not None:
                 bind([p for layer in layers for p in layer.params])

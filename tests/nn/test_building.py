@@ -166,10 +166,10 @@ def test_weights_can_be_taken_and_set(make: Any, problem: Any) -> None:
 @pytest.mark.parametrize(("change", "error", "message"), [
     (lambda w: w[:-1], ValueError, "weights must be a list of 4 arrays, not 3"),
     (lambda w: w[0], ValueError, "weights must be a list of 4 arrays, not ndarray"),
-    (lambda w: [*w[:3], w[3][:1]], ValueError, "weights[3] must have shape (3,), not (1,)"),
-    (lambda w: [w[0].T, *w[1:]], ValueError, "weights[0] must have shape (20, 8), not (8, 20)"),
-    (lambda w: [*w[:3], w[3].astype(float)], TypeError, "weights[3] must be a float32 array, not"),
-    (lambda w: [*w[:3], [0, 0, 0]], TypeError, "weights[3] must be a float32 array, not list"),
+    (lambda w: [*w[:3], w[3][:1]], ValueError, "weights[3] has shape (1,), expected (3,)"),
+    (lambda w: [w[0].T, *w[1:]], ValueError, "weights[0] has shape (8, 20), expected (20, 8)"),
+    (lambda w: [*w[:3], w[3].astype(float)], TypeError, "weights[3] has dtype float64, expected"),
+    (lambda w: [*w[:3], [0, 0, 0]], TypeError, "weights[3] must be a NumPy array, not list"),
 ])
 def test_wrong_weights(make: Any, change: Any, error: type[Exception], message: str) -> None:
     model = make()

@@ -49,7 +49,7 @@ ONE = np.ones((2, 3))
 
 
 @pytest.mark.parametrize(("name", "y", "shape", "error", "message"), [
-    ("sparse_categorical_crossentropy", [0.0, 1.0], (3,), ValueError,
+    ("sparse_categorical_crossentropy", [0.0, 1.5], (3,), ValueError,
      "y must be one integer label per sample, not float64 of shape (2,)"),
     ("sparse_categorical_crossentropy", [True, False], (3,), ValueError, "not bool of shape (2,)"),
     ("sparse_categorical_crossentropy", [[0, 1]], (3,), ValueError, "not int64 of shape (1, 2)"),

@@ -12,6 +12,7 @@ import pytest
 
 import fastmom as fm
 from fastmom import nn
+from fastmom.nn.loop import Training
 
 
 def same(a: Any, b: Any) -> bool:
@@ -141,10 +142,9 @@ def test_fit_is_a_step_per_batch(make: Any, problem: Any) -> None:
 def test_every_epoch_takes_every_sample_in_a_new_order(make: Any, problem: Any,
                                                        monkeypatch: pytest.MonkeyPatch) -> None:
     (x, y), model, seen = problem(70), make(), []
-    train = model._train
-    monkeypatch.setattr(model, "_train",
-                        lambda xb, yb, w: seen.extend(zip(xb[:, 0, 0].tolist(), yb.tolist(),
-                                                          strict=True)) or train(xb, yb, w))
+    step = Training.step
+    monkeypatch.setattr(Training, "step", lambda self, xb, yb, w: seen.extend(
+        zip(xb[:, 0, 0].tolist(), yb.tolist(), strict=True)) or step(self, xb, yb, w))
     model.fit(x, y, epochs=2)
     expected = list(zip(x[:, 0, 0].tolist(), y.tolist(), strict=True))
     first, second = seen[:70], seen[70:]
@@ -222,6 +222,7 @@ def test_buffers_are_made_once(make: Any, problem: Any) -> None:
 def test_memory_does_not_grow(make: Any, problem: Any) -> None:
     (x, y), model = problem(64), make(momentum=0.9)
     model.fit(x, y, epochs=3, validation_data=(x, y))
+    model.train_on_batch(x, y)      # a larger batch
     tracemalloc.start()
     try:
         model.fit(x, y, epochs=3, validation_data=(x, y))
