@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from commands import figures, run, start, train
 
-from fastmom import nn, plot
+from fastmom import plot
 from fastmom.cli.compare import span
+from fastmom.nn.loop import Task, Training
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and terminals")
 HEADER = "method epoch 1 loss test accuracy range epochs to 95% s/epoch"
@@ -125,10 +126,12 @@ def test_a_run_that_diverges_is_reported(digits: Path, tmp_path: Path,
                                          capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "all.json"
 
-    def evaluate(model: Any, data: Any, original: Any = nn.Sequential._evaluate) -> Any:
+    def run(training: Any, model: Any, epochs: Any, order: Any, evaluate: Any, callbacks: Any,
+            original: Any = Training.run) -> None:
         lost = model.seed == 1 and model.optimizer.momentum == 0.5
-        return original(model, data) | ({"loss": float("nan")} if lost else {})
-    monkeypatch.setattr(nn.Sequential, "_evaluate", evaluate)
+        nan = {"test_loss": float("nan")} if lost else {}
+        original(training, model, epochs, order, lambda: evaluate() | nan, callbacks)
+    monkeypatch.setattr(Training, "run", run)
     assert compare(digits, "--momentum", 0.5, 0, "--seeds", 2, "--json", file) == 0
     out, err = capsys.readouterr()
     assert err == ""
@@ -201,11 +204,11 @@ def test_ctrl_c_keeps_the_finished_runs(digits: Path, tmp_path: Path,
                                         capsys: pytest.CaptureFixture[str]) -> None:
     file, output = tmp_path / "all.json", tmp_path / "a.png"
 
-    def train_(model: Any, *batch: Any, original: Any = nn.Sequential._train) -> Any:
+    def epoch(training: Any, model: Any, *rest: Any, original: Any = Training.epoch) -> Any:
         if model.seed == 1 and model.optimizer.momentum == 0.5:
             signal.raise_signal(signal.SIGINT)
-        return original(model, *batch)
-    monkeypatch.setattr(nn.Sequential, "_train", train_)
+        return original(training, model, *rest)
+    monkeypatch.setattr(Training, "epoch", epoch)
     assert compare(digits, "--output", output, "--json", file) == 130
     out, err = capsys.readouterr()
     assert err == ""
@@ -218,10 +221,10 @@ def test_ctrl_c_keeps_the_finished_runs(digits: Path, tmp_path: Path,
 def test_ctrl_c_before_the_first_run_is_whole(digits: Path, tmp_path: Path,
                                               monkeypatch: pytest.MonkeyPatch,
                                               capsys: pytest.CaptureFixture[str]) -> None:
-    def evaluate(*args: Any, original: Any = nn.Sequential._evaluate) -> Any:
+    def evaluate(*args: Any, original: Any = Task.evaluate) -> Any:
         signal.raise_signal(signal.SIGINT)
         return original(*args)
-    monkeypatch.setattr(nn.Sequential, "_evaluate", evaluate)
+    monkeypatch.setattr(Task, "evaluate", evaluate)
     assert compare(digits, "--output", tmp_path / "a.png") == 130
     assert capsys.readouterr().out.endswith("\ninterrupted after 0 of 12 runs\n")
     assert [*tmp_path.iterdir()] == []
