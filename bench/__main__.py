@@ -1,4 +1,4 @@
-"""The benchmarks: ``python -m bench COMMAND``; bench/README.md says which answers what."""
+"""Run a benchmark or read its results; bench/README.md says which command answers what."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Compare two runs of ``pytest bench``: is anything slower?
 
-Takes what ``pytest bench --benchmark-json=FILE`` or ``--benchmark-autosave`` stored. Rows that do
+Reads files of ``pytest bench --benchmark-json=FILE`` or ``--benchmark-autosave``. Rows that do
 not use fastmom, the controls, do not change with it: how their times differ is the machine's doing.
 
-- Benchmarks are disturbed alike if they have the same limit: the processor's own cache, the memory
+- Benchmarks with the same limit are disturbed alike: the processor's own cache, the memory
   that all processes share, a team of threads that waits for its last, or files.
 - The drift is the median ratio of the controls of that limit that ran nearest (of any limit where
   there are too few). It is divided out of a benchmark's ratio of minima and of medians.
@@ -17,7 +17,7 @@ A benchmark is slower if both of its ratios are above 1 by more than the noise, 
 likewise. Exit status: 0; 1 if one is slower; 2 if the runs cannot be compared, or if none is slower
 but the noise would hide a quarter.
 
-What disturbs the machine for as long as a benchmark runs looks like a slower fastmom in two runs.
+A disturbance that lasts as long as a benchmark looks like a slower fastmom in two runs.
 Where others use the machine, take three of each in turns; their best times are compared:
 ``OLD1.json NEW1.json OLD2.json NEW2.json OLD3.json NEW3.json``.
 """
@@ -70,7 +70,7 @@ class Verdict(NamedTuple):
         return "SLOWER" if low > self.noise else "faster" if high < -self.noise else ""
 
 def read(paths: Sequence[Path]) -> tuple[dict[str, Times], dict[str, Any]]:
-    """The best times of these runs by benchmark, in the order they ran, and the machine's data."""
+    """Return the best times of these runs by benchmark, in order, and the machine's data."""
     best: dict[str, Times] = {}
     info: dict[str, Any] = {}
     for path in paths:
@@ -86,13 +86,13 @@ def read(paths: Sequence[Path]) -> tuple[dict[str, Times], dict[str, Any]]:
 
 
 def merged(one: Times, other: Times) -> Times:
-    """Of the same benchmark, each from the quieter run."""
+    """Return the lower minimum, with its spread, and the lower median."""
     quieter = min(one, other)
     return quieter._replace(median=min(one.median, other.median))
 
 
 def compare(old: dict[str, Times], new: dict[str, Times]) -> list[Verdict]:
-    """The worst first, the controls among them.
+    """Return the verdicts, the worst first, with the controls among them.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def compare(old: dict[str, Times], new: dict[str, Times]) -> list[Verdict]:
 
 
 def nearest(i: int, controls: Sequence[int]) -> list[int]:
-    """The controls that ran around this benchmark, without itself."""
+    """Return the controls that ran around this benchmark, without itself."""
     return sorted((j for j in controls if j != i), key=lambda j: abs(j - i))[:NEAREST]
 
 
@@ -134,7 +134,7 @@ def middle(ratios: Sequence[float], of: Sequence[int]) -> float:
 
 
 def tail(ratios: Sequence[float], of: Sequence[int], centred: bool = False) -> float:
-    """The 95 % quantile of their distances from the drift, or from their own median."""
+    """Return the 95 % quantile of the distances from the drift, or from their own median."""
     if len(of) <= FEWEST:
         return math.inf
     center = middle(ratios, of) if centred else 0.0
@@ -143,7 +143,7 @@ def tail(ratios: Sequence[float], of: Sequence[int], centred: bool = False) -> f
 
 
 def report(verdicts: Sequence[Verdict], every: bool) -> str:
-    """The table of what changed, or of everything, and what it was judged by."""
+    """Return the table of changes, or of everything, and the noise it was judged by."""
     shown = [v for v in verdicts if every or v.word]
     width = max([len(v.label) for v in shown], default=0)
     lines = [f"{'new / old':{width}}  minima medians  noise limit"]
@@ -160,7 +160,7 @@ def report(verdicts: Sequence[Verdict], every: bool) -> str:
 
 
 def noises(verdicts: Sequence[Verdict]) -> dict[str, float]:
-    """The median noise of our benchmarks, by what limits them."""
+    """Return the median noise of our benchmarks, by what limits them."""
     ours = [v for v in verdicts if not v.control]
     return {limit: statistics.median(v.noise for v in ours if v.limit == limit)
             for limit in sorted({v.limit for v in ours})}

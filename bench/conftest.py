@@ -1,4 +1,4 @@
-"""What the benchmarks share: ``pytest bench`` runs the quick ones, ``pytest bench --full`` all.
+"""Options and fixtures: ``pytest bench`` runs the quick benchmarks, ``pytest bench --full`` all.
 
 A table is a case, its rows are who does the work. A row is one test, so that pytest-benchmark's
 options to select, store and compare work: ``-k``, ``--benchmark-json``, ``--benchmark-autosave``,
@@ -66,7 +66,7 @@ def pytest_benchmark_group_stats(benchmarks: list[Any], group_by: str) -> Any:
 
 def pytest_benchmark_update_machine_info(config: pytest.Config,
                                          machine_info: dict[str, Any]) -> None:
-    """What a comparison should know; and not the clock rate of the moment."""
+    """Store the facts that comparisons need, and leave out the clock rate of the moment."""
     for name in [name for name in machine_info["cpu"] if name.startswith("hz_actual")]:
         del machine_info["cpu"][name]
     machine_info |= {"fastmom": fm.__version__, "numpy": np.__version__,
@@ -85,7 +85,7 @@ def rows(*tables: tuple[Any, list[str], bool]) -> pytest.MarkDecorator:
 
 
 def teams(elements: int) -> list[str]:
-    """The rows of fastmom: fewer elements are one thread's work whatever the limit."""
+    """Return the rows of fastmom: few elements are one thread's work whatever the limit."""
     return [ONE, ALL] if elements >= 32768 and fm.get_num_threads() > 1 else [ONE]
 
 

@@ -71,7 +71,7 @@ class Model:
         self.coefficients = nonnegative(columns / np.array(self.seconds)[:, None])
 
     def bandwidth(self, working_set: float, threads: int) -> float:
-        """Bytes per second; between the sizes measured on a straight line of logarithms."""
+        """Return bytes per second, between measured sizes on a straight line of logarithms."""
         sizes = sorted({row["working_set"] for row in self.kernels})
         rates = [max(row["bytes"] / min(row["seconds"]) for row in self.kernels
                      if row["working_set"] >= size and row["threads"] <= threads) for size in sizes]
@@ -86,13 +86,13 @@ class Model:
         return float(np.dot(self.columns(tensors, elements), self.coefficients))
 
     def errors(self) -> Iterator[tuple[str, float, float]]:
-        """Workload, measured and predicted seconds."""
+        """Yield workload, measured and predicted seconds."""
         for row, seconds in zip(self.cases, self.seconds, strict=True):
             yield row["workload"], seconds, self.predict(row["tensors"], row["elements"])
 
 
 def nonnegative(columns: Any) -> Any:
-    """The x >= 0 with the least ``|columns x - 1|``: the best of all choices of columns.
+    """Return the x >= 0 with the least ``|columns x - 1|``: the best of all choices of columns.
 
     They are few, so that trying them all is the simplest way to be exact.
     """
@@ -115,7 +115,7 @@ def models(results: Results) -> list[Model]:
 
 
 def allreduce(size: float, machines: int, alpha: float, beta: float) -> float:
-    """Seconds of a ring: a reduce-scatter of gradients and a gather of parameters."""
+    """Return the seconds of a ring: gradients are reduced and scattered, parameters gathered."""
     return 2 * (machines - 1) * (alpha + size / machines / beta)
 
 
@@ -155,7 +155,7 @@ def predictions_table(model: Model, alpha: float, beta: float, machines: list[in
 
 
 def chosen(fitted: list[Model]) -> list[Model]:
-    """Those that predictions are made with: unclipped and with all threads."""
+    """Return the models for predictions: unclipped and with all threads."""
     most = max(model.kind.threads for model in fitted)
     return [m for m in fitted if m.kind.clip is None and m.kind.threads == most]
 

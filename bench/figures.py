@@ -32,7 +32,7 @@ def line_of(candidate: str, of_peer: int) -> tuple[str, str]:
 
 
 def labels_beside(axes: Axes, lines: list[Line2D], gap: float = 0.058) -> None:
-    """Names at the ends of lines, moved apart by `gap` of the height, and led to."""
+    """Write names at the ends of lines, moved apart by `gap` of the height."""
     to_axes = axes.transData + axes.transAxes.inverted()
     ends = sorted((*to_axes.transform(line.get_xydata()[-1])[::-1], i)     # type: ignore[index]
                   for i, line in enumerate(lines))
@@ -49,7 +49,7 @@ def labels_beside(axes: Axes, lines: list[Line2D], gap: float = 0.058) -> None:
 
 
 def steps(results: Results) -> Figure:
-    """Time per step against the number of parameters, SGD with momentum and AdamW."""
+    """Draw time per step against the number of parameters, SGD with momentum and AdamW."""
     made = new_figure(WIDTH, 6.2)
     panels = made.subplots(2, 1, sharex=True)
     for axes, (optimizer, name) in zip(
@@ -73,7 +73,7 @@ def steps(results: Results) -> Figure:
 
 
 def roofline(results: Results) -> Figure:
-    """Bytes per second against the working set: memory, and every optimizer's step."""
+    """Draw bytes per second against the working set: memory, and every optimizer's step."""
     made = new_figure(WIDTH, 4.6)
     axes = made.subplots()
     content, kernels = results["bandwidth"], results["bandwidth"]["kernels"]
@@ -105,14 +105,14 @@ def roofline(results: Results) -> Figure:
 
 
 def cache_sizes(caches: list[str]) -> dict[str, int]:
-    """Bytes of each level."""
+    """Return the bytes of each level."""
     units = {"K": 2**10, "M": 2**20}
     found = (text.split() for text in caches)
     return {level: int(text[:-1]) * units[text[-1]] for level, text in found}
 
 
 def threads(results: Results) -> Figure:
-    """How many times faster than one thread: steps, and memory's bandwidth."""
+    """Draw how many times faster than one thread steps and memory are."""
     made = new_figure(WIDTH, 3.4)
     rows = results["threads"]["rows"]
     sizes = list(dict.fromkeys(row["elements"] for row in rows))
@@ -135,7 +135,7 @@ def threads(results: Results) -> Figure:
 
 
 def epoch(results: Results) -> Figure:
-    """Seconds per epoch of each system's fastest variant."""
+    """Draw seconds per epoch of each peer's fastest variant."""
     chosen = {model: {name: row for name, row in fastest(content["rows"]).items()
                       if name != "sgemm"}
               for model, content in results["epoch"]["models"].items()}
@@ -159,7 +159,7 @@ def epoch(results: Results) -> Figure:
 
 
 def optimizers(results: Results) -> Figure:
-    """How many times longer NumPy and PyTorch take, optimizer by optimizer."""
+    """Draw how many times longer the peers take, optimizer by optimizer."""
     rows = results["optimizers"]["rows"]
     lists = list(dict.fromkeys(row["workload"] for row in rows))
     names = list(dict.fromkeys(row["optimizer"] for row in rows))[::-1]
@@ -191,7 +191,7 @@ def optimizers(results: Results) -> Figure:
 
 
 def write(name: str, results: Results, folder: Path) -> None:
-    """One of the figures, as ``name.png``."""
+    """Draw a figure, and save it as ``name.png``."""
     draw = {"steps": steps, "roofline": roofline, "threads": threads, "epoch": epoch,
             "optimizers": optimizers}[name]
     file = folder / f"{name}.png"

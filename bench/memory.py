@@ -1,4 +1,4 @@
-"""What memory gives, and what the steps take of it.
+"""Measure what memory gives, and what steps take of it.
 
 Two sections: "bandwidth", bytes per second of an in-place scale (8 bytes moved per element) and
 triad (12) in C by the size of what they work on, with one thread and with all, and of every

@@ -178,9 +178,9 @@ def report(found: Sequence[Row], verdicts: dict[str, str]) -> None:
     words = list(verdicts.values())
     mean = statistics.geometric_mean(row.minima for row in found)
     noise = statistics.median(row.noise for row in found)
-    print(f"{len(found)} rows: {words.count(SLOWER)} slower and {words.count(FASTER)} faster by more "
-          f"than allowed and noise; new / old {mean:.3f} in the geometric mean of minima, noise "
-          f"{noise:.1%} in the median")
+    print(f"{len(found)} rows: {words.count(SLOWER)} slower and {words.count(FASTER)} faster by "
+          f"more than allowed and noise; new / old {mean:.3f} in the geometric mean of minima, "
+          f"noise {noise:.1%} in the median")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

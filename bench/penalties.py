@@ -1,4 +1,4 @@
-"""What should cost nothing: velocities that have become subnormal, and ``import fastmom``."""
+"""Measure what should cost nothing: subnormal velocities, and ``import fastmom``."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from bench.results import Results, Target, table
 
 
 class Chapter(NamedTuple):
-    """A section's title, its text, its targets, and its figure."""
+    """How a section is reported."""
 
     title: str
     text: Callable[[Results], str]

@@ -1,4 +1,4 @@
-"""What surrounds the steps: schedules, averages of the weights, checkpoints, smooth curves."""
+"""Benchmarks around the steps: schedules, averages of weights, checkpoints, smoothing."""
 
 from __future__ import annotations
 

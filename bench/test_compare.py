@@ -1,4 +1,4 @@
-"""The comparison of two runs on made-up ones, whose true ratios are known."""
+"""Test the comparison on made-up runs, whose true ratios are known."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VICTIM = "cache 7 fastmom"
 
 def run(file: Path, seed: int, factors: Factors | None = None, machine: float = 1.0,
         noise: float = 0.01, names: dict[str, tuple[str, bool]] | None = None) -> Path:
-    """A run as it is stored; each benchmark takes as long as its number, times the noise."""
+    """Store a run in which each benchmark takes its number of seconds, times the noise."""
     rng = np.random.default_rng(seed)
     benchmarks: list[dict[str, Any]] = []
     for i, (name, (limit, control)) in enumerate((names or NAMES | TEAM).items()):
@@ -40,7 +40,7 @@ def main(runs: list[str]) -> int:
 
 
 def lines_with(text: str, word: str) -> list[str]:
-    """The names in the table's rows that end so."""
+    """Return the names in the rows of the table that end with the word."""
     rows = [line for line in text.splitlines() if line.endswith(f" {word}") and "%" in line]
     return [" ".join(row.replace(":", "").split()[:3]) for row in rows]
 

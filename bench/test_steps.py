@@ -75,7 +75,7 @@ def candidates(case: Case) -> list[str]:
 
 
 def cases(optimizer: str) -> list[tuple[Case, list[str], bool]]:
-    """The tables of one optimizer, and whether they are for --full."""
+    """Return the tables of one optimizer, and whether they are for --full."""
     main, matrices = optimizer in MAIN, OPTIMIZERS[optimizer].treats_matrices
     found: dict[Case, bool] = {}
     for power in range(1, 9):
@@ -133,7 +133,7 @@ def test_step_from_state(case: Case, who: str, measure: Callable[..., None],
 
 def stepper(case: Case, who: str, optimizer: Optimizer, grads: list[Any]
             ) -> tuple[list[Any], list[Any], Callable[[], object]]:
-    """Parameters, their state, and what steps them."""
+    """Return parameters, their state, and the function that steps them."""
     if who.startswith("fastmom"):
         return optimizer.param_groups[0]["params"], flat(optimizer.state), partial(optimizer.step,
                                                                                    grads)
@@ -148,7 +148,7 @@ def flat(state: list[dict[str, Any]]) -> list[Any]:
 
 
 def check_first_steps(case: Case, who: str, optimizer: Optimizer, grads: list[Any]) -> None:
-    """They change the parameters, and those of fewer elements as the rule in float64 does."""
+    """Check that steps change the parameters, and small ones as the rule in float64 does."""
     compared = who != REFERENCE and case.elements <= CHECKED
     oracle = Reference(optimizer) if compared else None
     params, _, step = stepper(case, who, optimizer, grads)

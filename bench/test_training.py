@@ -59,14 +59,14 @@ def tables(cases: list[tuple[Case, bool]]) -> pytest.MarkDecorator:
 
 @pytest.fixture
 def data(case: Case, digits: tuple[Any, Any]) -> tuple[Any, Any]:
-    """So many samples; there are 10,000 different ones."""
+    """Return as many samples as the case has; 10,000 of them differ."""
     x, y = (np.resize(array, (case.samples, *array.shape[1:])) for array in digits)
     return x, y
 
 
 @tables(TRAINING)
 def test_train(case: Case, who: str, measure: Callable[..., None], data: tuple[Any, Any]) -> None:
-    """An epoch."""
+    """Time an epoch."""
     x, y = data
     model = case.model()
     with threadpool_limits(1, user_api="blas"):

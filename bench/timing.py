@@ -25,8 +25,7 @@ PATIENCE = 900.0        # seconds that an answer may take
 SETTLE = 0.2            # seconds between turns in which the threads of the last one go to sleep
 Answer = dict[str, Any]
 
-# Makes the package `bench` importable without its parent folder, whose fastmom is not the
-# installed one
+# Import the package `bench` without its parent folder, which has a fastmom that is not installed
 START = """import sys, importlib.util as util
 spec = util.spec_from_file_location("bench", sys.argv[1])
 sys.modules["bench"] = util.module_from_spec(spec)

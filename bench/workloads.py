@@ -1,4 +1,4 @@
-"""What is timed, here and by the peers: tensors to step, and networks to train.
+"""Workloads, for this process and for the peers: tensors to step, networks to train.
 
 It needs NumPy alone, as it is imported by interpreters that have no fastmom.
 """
@@ -23,12 +23,12 @@ Shapes = list[tuple[int, ...]]
 # Tensors to step ----------------------------------------------------------------------------------
 
 def mlp() -> Shapes:
-    """The MNIST network: 4 tensors, 101,770 elements."""
+    """Return the shapes of the MNIST network: 4 tensors, 101,770 elements."""
     return [(784, 128), (128,), (128, 10), (10,)]
 
 
 def resnet50() -> Shapes:
-    """Convolutions, batch norms and classifier of a ResNet-50: 161 tensors, 25.6 million."""
+    """Return the shapes of a ResNet-50: 161 tensors, 25.6 million."""
     shapes: Shapes = [(64, 3, 7, 7), (64,), (64,)]
     inputs = 64
     for width, blocks in ((64, 3), (128, 4), (256, 6), (512, 3)):
@@ -43,7 +43,7 @@ def resnet50() -> Shapes:
 
 
 def gpt2() -> Shapes:
-    """The small GPT-2: 148 tensors, 124 million."""
+    """Return the shapes of the small GPT-2: 148 tensors, 124 million."""
     d = 768
     block: Shapes = [(d,), (d,), (d, 3 * d), (3 * d,), (d, d), (d,),
                      (d,), (d,), (d, 4 * d), (4 * d,), (4 * d, d), (d,)]
@@ -51,7 +51,7 @@ def gpt2() -> Shapes:
 
 
 def many(count: int = 200, size: int = 1000) -> Shapes:
-    """Many small tensors."""
+    """Return the shapes of many small tensors."""
     return [(size,) for _ in range(count)]
 
 
@@ -104,7 +104,7 @@ class Task:
         return np.fromfile(Path(self.setting.data, f"y_{part}"), np.uint8)
 
     def images(self, part: str) -> Any:
-        """As they come: 8 bits a pixel."""
+        """Return images of 8 bits a pixel."""
         return np.fromfile(Path(self.setting.data, f"x_{part}"), np.uint8).reshape(-1, 28, 28)
 
     def pixels(self, part: str) -> Any:
@@ -113,7 +113,7 @@ class Task:
 
     @cached_property
     def x(self) -> Any:
-        """Float32 from 0 to 1, a row per image."""
+        """Return float32 from 0 to 1, a row per image."""
         return self.pixels("train")
 
     @cached_property
@@ -130,7 +130,7 @@ class Task:
 
     @property
     def widths(self) -> list[tuple[int, int]]:
-        """Inputs and outputs of each dense layer."""
+        """Return inputs and outputs of each dense layer."""
         sizes = [PIXELS, *self.setting.hidden, 10]
         return list(pairwise(sizes))
 
@@ -139,14 +139,14 @@ class Run(Protocol):
     """One candidate: a model that trains on."""
 
     def epoch(self) -> dict[str, Any]:
-        """Train for an epoch, and return its figures: ``loss``, the mean over the epoch."""
+        """Train for an epoch, and return its metrics: ``loss``, the mean over the epoch."""
 
     def accuracy(self) -> float | None:
-        """Of the test images."""
+        """Return the accuracy on the test images."""
 
 
 def thread_counts() -> list[int]:
-    """One thread, and two where there are as many cores."""
+    """Return one, and two where there are as many cores."""
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:      # not Linux
@@ -159,7 +159,7 @@ def plural(threads: int, what: str = "thread") -> str:
 
 
 def blas_limits() -> dict[str, Any]:
-    """Numbers of BLAS threads to try: None, what there is, where threadpoolctl is missing."""
+    """Return numbers of BLAS threads to try; None, the default, without threadpoolctl."""
     try:
         import threadpoolctl  # noqa: F401
     except ImportError:

@@ -54,7 +54,7 @@ class Scan:
         return (params, velocity, step + 1), figures
 
     def scan(self, state: Any, key: Any, order: Any, x: Any, y: Any) -> tuple[Any, Any]:
-        """Whole batches in a loop, and what is left in one more step."""
+        """Scan the whole batches, and take one more step for the rest."""
         size = self.task.setting.batch
         whole = len(order) // size
         keys = jax.random.split(key, whole + 1)

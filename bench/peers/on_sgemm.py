@@ -1,4 +1,4 @@
-"""The matrix products of an epoch and nothing else: the rate of NumPy's BLAS on these shapes."""
+"""The matrix products of an epoch alone, in NumPy's BLAS."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Products:
                         a, b, np.empty((len(a), b.shape[1]), np.float32))
 
     def epoch(self) -> dict[str, Any]:
-        """The rate of each product."""
+        """Return the rate of each product."""
         rates = {}
         with blas_threads(self.threads):
             for name, (a, b, out) in self.products.items():
