@@ -10,15 +10,9 @@ newest of several files.
 
 from __future__ import annotations
 
-from fastmom.checkpoint.content import (
-    Checkpoint,
-    CheckpointError,
-    DamagedError,
-    OpenCheckpoint,
-    opened,
-    save,
-)
-from fastmom.checkpoint.directory import latest, load, load_latest, numbered
+from fastmom.checkpoint.content import Checkpoint, OpenCheckpoint, load, opened, save
+from fastmom.checkpoint.directory import latest, load_latest, numbered
+from fastmom.checkpoint.errors import CheckpointError, DamagedError
 
 __all__ = ["Checkpoint", "CheckpointError", "DamagedError", "OpenCheckpoint", "latest", "load",
            "load_latest", "numbered", "opened", "save"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ import numpy as np
 
 from fastmom import npz
 from fastmom.checkpoint import restore
+from fastmom.checkpoint.errors import fitting, reading
+from fastmom.checkpoint.restore import Arrays
 from fastmom.checks import integer
 from fastmom.optim.state import live_state
 
@@ -23,15 +25,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 META = "checkpoint"
 KEYS = {"format", "names", "params", "optimizer", "rng", "epoch", "extra"}
-Arrays = Sequence[Any] | Mapping[str, Any]
-
-
-class CheckpointError(ValueError):
-    """A file is no checkpoint, is damaged or too new, or does not fit what it is loaded into."""
-
-
-class DamagedError(CheckpointError):
-    """A file is not whole: it was cut short, changed since it was written, or is no `.npz` file."""
 
 
 def save(path: str | os.PathLike[str], *, params: Arrays | None = None,
@@ -123,7 +116,7 @@ class Checkpoint:
         CheckpointError
             If it does not hold or fit one of them. Nothing has changed then.
         """
-        with _misfit(self.path):
+        with fitting(self.path):
             changes = restore.prepared(self, params, optimizer, rng)
         for change in changes:
             change()
@@ -147,7 +140,7 @@ class OpenCheckpoint(Checkpoint):
         ------
         DamagedError
         """
-        with _unreadable(self.path):
+        with reading(self.path):
             return Checkpoint(**_fields(npz.unpacked(self.content, self.archive.read)),
                               path=self.path)
 
@@ -165,14 +158,47 @@ class OpenCheckpoint(Checkpoint):
         DamagedError
             If an array is damaged: throw the objects away.
         """
-        with _misfit(self.path):
+        with fitting(self.path):
             restore.prepared(self, params, optimizer, rng)      # checks shapes and dtypes
-            filled, changes = restore.prepared_to_fill(self, params, optimizer, rng)
+            filled, changes = restore.prepared_to_fill(self, self.content, params,
+                                                       optimizer, rng)
         for change in changes:
             change()
-        with _unreadable(self.path):
+        with reading(self.path):
             for name, array in filled:
                 self.archive.read(name, out=array)
+
+
+def load(path: str | os.PathLike[str], *, params: Arrays | None = None,
+         optimizer: Optimizer | None = None, rng: np.random.Generator | None = None) -> Checkpoint:
+    """Read a checkpoint, once, and put it into what is given.
+
+    Parameters
+    ----------
+    path : path-like
+    params, optimizer, rng : optional
+        As of `Checkpoint.apply`, which can also be called later.
+
+    Returns
+    -------
+    Checkpoint
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged (then a `DamagedError`), of another kind or of a later version, or
+        does not hold or fit what it is to be loaded into. Nothing has changed then.
+    OSError
+        If the file cannot be opened, or is no regular file.
+
+    See Also
+    --------
+    opened : without a second copy of the arrays in memory.
+    """
+    with opened(path) as file:
+        saved = file.read()
+    saved.apply(params=params, optimizer=optimizer, rng=rng)
+    return saved
 
 
 @contextmanager
@@ -203,10 +229,10 @@ def opened(path: str | os.PathLike[str]) -> Iterator[OpenCheckpoint]:
     np.float64(6.0)
     """
     where = Path(path)
-    with _unreadable(where):
+    with reading(where):
         archive = npz.Archive(path)
     with archive:
-        with _unreadable(where):
+        with reading(where):
             content = _content(archive)
             fields = _fields(_with_stand_ins(content, archive))
         yield OpenCheckpoint(**fields, path=where, archive=archive, content=content)
@@ -258,31 +284,3 @@ def _fields(content: dict[str, Any]) -> dict[str, Any]:
         integer("epoch", content["epoch"], 0)
     return {"params": params, **{key: content[key] for key in ("optimizer", "rng", "epoch",
                                                                "extra")}}
-
-
-# What a forged file can make Python raise, beside what the checks raise
-MALFORMED = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
-
-
-@contextmanager
-def _unreadable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except npz.Damaged as error:
-        raise DamagedError(f"{path} is damaged: {error}") from error
-    except MALFORMED as error:
-        raise CheckpointError(f"{path} cannot be loaded: {reason(error)}") from error
-
-
-@contextmanager
-def _misfit(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except MALFORMED as error:
-        raise CheckpointError(f"{path} does not fit: {reason(error)}") from error
-
-
-def reason(error: Exception) -> str:
-    """Return an error's text, with its type if that alone tells what it means."""
-    plain = isinstance(error, (TypeError, ValueError)) and str(error)
-    return str(error) if plain else f"{type(error).__name__}: {error}"

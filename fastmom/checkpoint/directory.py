@@ -7,50 +7,14 @@ import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from fastmom import npz
-from fastmom.checkpoint.content import Arrays, Checkpoint, DamagedError, opened
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from fastmom.optim.base import Optimizer
+from fastmom.checkpoint.content import Checkpoint, load
+from fastmom.checkpoint.errors import DamagedError, reading
 
 NAME = re.compile(r"checkpoint-([0-9]+)\.npz")
 Result = TypeVar("Result")
-
-
-def load(path: str | os.PathLike[str], *, params: Arrays | None = None,
-         optimizer: Optimizer | None = None, rng: np.random.Generator | None = None) -> Checkpoint:
-    """Read a checkpoint, once, and put it into what is given.
-
-    Parameters
-    ----------
-    path : path-like
-    params, optimizer, rng : optional
-        As of `Checkpoint.apply`, which can also be called later.
-
-    Returns
-    -------
-    Checkpoint
-
-    Raises
-    ------
-    CheckpointError
-        If the file is damaged (then a `DamagedError`), of another kind or of a later version, or
-        does not hold or fit what it is to be loaded into. Nothing has changed then.
-    OSError
-        If the file cannot be opened, or is no regular file.
-
-    See Also
-    --------
-    opened : without a second copy of the arrays in memory.
-    """
-    with opened(path) as file:
-        saved = file.read()
-    saved.apply(params=params, optimizer=optimizer, rng=rng)
-    return saved
 
 
 def numbered(directory: str | os.PathLike[str]) -> list[Path]:
@@ -138,9 +102,6 @@ def _first(directory: str | os.PathLike[str], load: Callable[[Path], Result]) ->
 
 
 def _checked(path: Path) -> Path:
-    try:
-        with npz.Archive(path) as archive:
-            archive.check()
-    except npz.Damaged as error:
-        raise DamagedError(f"{path} is damaged: {error}") from error
+    with reading(path), npz.Archive(path) as archive:
+        archive.check()
     return path

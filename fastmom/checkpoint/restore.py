@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -11,11 +11,21 @@ from fastmom import npz
 from fastmom.optim.state import check_fits, prepare
 
 if TYPE_CHECKING:
-    from fastmom.checkpoint.content import Checkpoint, OpenCheckpoint
     from fastmom.optim.base import Optimizer
 
 Arrays = Sequence[Any] | Mapping[str, Any]
 Changes = list[Callable[[], None]]
+
+
+class Saved(Protocol):
+    """The part of a checkpoint that is put back."""
+
+    @property
+    def params(self) -> list[Any] | dict[str, Any] | None: ...
+    @property
+    def optimizer(self) -> dict[str, Any] | None: ...
+    @property
+    def rng(self) -> dict[str, Any] | None: ...
 
 
 def named(params: Any) -> Iterator[tuple[str, Any]]:
@@ -36,7 +46,7 @@ def named(params: Any) -> Iterator[tuple[str, Any]]:
         yield where, array
 
 
-def prepared(saved: Checkpoint, params: Arrays | None, optimizer: Optimizer | None,
+def prepared(saved: Saved, params: Arrays | None, optimizer: Optimizer | None,
              rng: np.random.Generator | None) -> Changes:
     """Check that a checkpoint fits; return what puts it in place and cannot fail."""
     changes: Changes = []
@@ -49,18 +59,20 @@ def prepared(saved: Checkpoint, params: Arrays | None, optimizer: Optimizer | No
     return changes
 
 
-def prepared_to_fill(saved: OpenCheckpoint, params: Arrays | None, optimizer: Optimizer | None,
-                     rng: np.random.Generator | None) -> tuple[list[tuple[str, Any]], Changes]:
-    """Return the names in the file of all arrays with where to read them, and the other changes.
+def prepared_to_fill(saved: Saved, content: Mapping[str, Any], params: Arrays | None,
+                     optimizer: Optimizer | None, rng: np.random.Generator | None,
+                     ) -> tuple[list[tuple[str, Any]], Changes]:
+    """Return the arrays to fill, each with its name in the file, and all other changes.
 
-    For what `prepared` has found to fit.
+    To be called after `prepared` has found that it fits. `content` is `saved` with the arrays'
+    names in their places.
     """
     filled: list[tuple[str, Any]] = []
     changes: Changes = []
     if params is not None:
         own = params.values() if isinstance(params, Mapping) else params
         order = list(saved.params or ())        # the names, if it has names
-        entries = saved.content["params"]
+        entries = content["params"]
         if isinstance(params, Mapping):
             entries = [entries[order.index(name)] for name in params]
         filled += [(entry[npz.MARK], array) for entry, array in zip(entries, own, strict=True)]
@@ -68,7 +80,7 @@ def prepared_to_fill(saved: OpenCheckpoint, params: Arrays | None, optimizer: Op
         assert saved.optimizer is not None
         state = {**saved.optimizer, "state": optimizer.state}
         changes.append(prepare(optimizer, state))
-        for entries, buffers in zip(saved.content["optimizer"]["state"], optimizer.state,
+        for entries, buffers in zip(content["optimizer"]["state"], optimizer.state,
                                     strict=True):
             filled += [(entries[name][npz.MARK], buffer) for name, buffer in buffers.items()]
     if rng is not None:

@@ -1,4 +1,4 @@
-"""Where downloaded and generated data is kept."""
+"""The directory for downloaded and generated data."""
 
 from __future__ import annotations
 

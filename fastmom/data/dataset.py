@@ -1,4 +1,4 @@
-"""One call for whatever data a user asked for, or can have."""
+"""Load a data set by name: MNIST, the synthetic digits or a directory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastmom.data.mnist import find_mnist
 
 
 class Dataset(NamedTuple):
-    """Images and labels for training and for testing, and what they are.
+    """Images and labels for training and for testing, with their name and origin.
 
     Attributes
     ----------

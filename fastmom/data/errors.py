@@ -1,4 +1,4 @@
-"""What the data loaders raise."""
+"""The errors of the data loaders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draws the strokes of digits as 28x28 images, no two alike."""
+"""Draw the strokes of digits as 28x28 images, no two alike."""
 
 from __future__ import annotations
 

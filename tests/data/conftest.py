@@ -1,4 +1,4 @@
-"""What the tests of the data share: small data sets in MNIST's layout, and a mirror of them."""
+"""Small data sets in MNIST's layout, and a server that mirrors them."""
 
 from __future__ import annotations
 
