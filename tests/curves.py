@@ -16,6 +16,16 @@ def run(seed: int, *names: str, epochs: int = 3) -> dict[str, list[float]]:
             for name in names}
 
 
+def around(numbers: Any, window: int) -> list[float]:
+    """The mean of the finite numbers around each, by the definition."""
+    means = []
+    for i, number in enumerate(numbers):
+        reach = min(window, i) // 2
+        near = np.array(numbers[i - reach:i + reach + 1])
+        means.append(near[np.isfinite(near)].mean() if np.isfinite(number) else np.nan)
+    return means
+
+
 def lines(axes: Any, colour: str) -> list[np.ndarray]:
     """The y values of the lines of this colour."""
     return [np.asarray(line.get_ydata()) for line in axes.lines if line.get_color() == colour]

@@ -17,6 +17,7 @@ import numpy as np
 
 import fastmom
 from fastmom import data, nn, plot
+from fastmom.cli.figures import figure_of_comparison
 from fastmom.cli.files import check_different, check_target, finite, write_json, writing
 from fastmom.cli.interrupt import Interrupt
 from fastmom.cli.network import (
@@ -68,7 +69,7 @@ def add(commands: Any) -> None:
     option("--target", type=number(float, lambda x: 0 < x <= 1, "a number above 0 and up to 1"),
            default=0.95, help="test accuracy whose first epoch is reported (default: 0.95)")
     option("--output", type=file(*SUFFIXES), default=Path("compare.png"), metavar="FILE",
-           help=f"the figure: {', '.join(SUFFIXES)} (default: compare.png)")
+           help=f"the figure, {', '.join(SUFFIXES)} (default: compare.png)")
     option("--smooth", type=MOMENTUM, metavar="M",
            help="smooth the loss in the figure as strongly as with this momentum (default: by 2%% "
                 "of the steps)")
@@ -244,15 +245,10 @@ def span(epochs: list[int | None]) -> str:
 def draw(by_label: Mapping[str, list[Run]], args: argparse.Namespace,
          settings: Mapping[str, Any], name: str) -> None:
     """Draw the curves of the runs, under what they have in common."""
-    epochs, seeds = settings["epochs"], max(len(runs) for runs in by_label.values())
-    histories = {label: [found.curves(epochs) for found in runs]
+    histories = {label: [found.curves(settings["epochs"]) for found in runs]
                  for label, runs in by_label.items() if runs}
-    rates = {f"{make().lr:g}" for make in make_methods(args).values()}  # type: ignore[attr-defined]
-    seen = "seed 0" if seeds == 1 else f"seeds 0 to {seeds - 1}: mean and range"
-    title = (f"{name}, lr {rates.pop() if len(rates) == 1 else 'of each optimizer'}, batch "
-             f"{settings['batch_size']}, {seen}")
-    figure = plot.plot_history(histories, momentum=args.smooth, title=title,
-                               dropout=settings["dropout"] > 0)
+    optimizers = {label: make() for label, make in make_methods(args).items()}
+    figure = figure_of_comparison(histories, optimizers, name, settings, momentum=args.smooth)
     with writing("--output", args.output):
         plot.save_figure(figure, args.output)
     print(f"figure: {args.output}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import textwrap
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import fastmom
 from fastmom import data, nn, plot
 from fastmom.cli import resume
+from fastmom.cli.figures import figure_of_training
 from fastmom.cli.files import (
     cannot_be_written,
     check_different,
@@ -247,12 +247,8 @@ def write(args: argparse.Namespace, record: Record, optimizer: Any,
     if args.plot is not None and record.epoch:
         curves = {name: values for name, values in record.history.items()
                   if name not in record.observers}
-        label = textwrap.fill(repr(optimizer), 100)
-        config = record.config
-        figure = plot.plot_history(
-            {label: [{**curves, "batch_loss": record.losses}]}, momentum=args.smooth,
-            dropout=config["dropout"] > 0, title=f"{record.data}, batch {config['batch_size']}, "
-            f"hidden layers of {' and '.join(map(str, config['hidden']))}")
+        figure = figure_of_training({**curves, "batch_loss": record.losses}, optimizer,
+                                    record.data, record.config, momentum=args.smooth)
         with writing("--plot", args.plot):
             plot.save_figure(figure, args.plot)
         print(f"figure: {args.plot}")

@@ -111,9 +111,9 @@ def plot_history(histories: Runs | Mapping[str, Runs], *, momentum: float | None
         label_ends(panels["held_out"], ends, "{:#.3g}")
     if accuracies:
         draw_accuracies(panels["accuracy"], [of(name) for name in accuracies], colours)
-        dashed = "training" + " (lowered by dropout)" * dropout
-        decorate(panels["accuracy"], "epoch", "accuracy (%)", (
-            f"solid: {HELD_OUT[prefix]}; dashed: {dashed}" if accuracies[1:] else ""))
+        words = (f"solid: {HELD_OUT[prefix]}; dashed: training"
+                 + "\ndropout lowers that of training" * dropout) * (len(accuracies) > 1)
+        decorate(panels["accuracy"], "epoch", "accuracy (%)", words)
     for axes in panels.values():
         whole_numbers(axes)
     legend(figure, described(of(train), colours), heading(title, of(train)))

@@ -70,7 +70,8 @@ def test_the_table_the_figure_and_json(digits: Path, tmp_path: Path,
     assert [*rows] == ["method", *labels]
     (histories, given), = drawn
     assert given == {"momentum": None, "dropout": True, "title":
-                     f"{digits}, lr 0.05, batch 32, seeds 0 to 1: mean and range"}
+                     f"{digits}, batch 32, hidden layers 16, dropout 0.2, seeds 0 to 1\n"
+                     "all with lr 0.05, Nesterov, decay 1e-06"}
     for label in labels:
         runs = [r["epochs"] for r in content["runs"] if r["label"] == label]
         ends = [epochs[-1]["test_accuracy"] for epochs in runs]

@@ -187,8 +187,9 @@ def test_plot(digits: Path, tmp_path: Path, options: list[object], momentum: flo
     file = tmp_path / "figure.svg"
     content = train(digits, "--plot", file, *options)
     (histories, given), = drawn
-    assert given == {"momentum": momentum, "dropout": "--dropout" not in options,
-                     "title": f"{digits}, batch 32, hidden layers of 16"}
+    share = 0 if "--dropout" in options else 0.2
+    assert given == {"momentum": momentum, "dropout": share > 0, "title":
+                     f"{digits}, batch 32, hidden layers 16, dropout {share}, seed 0"}
     (label, (run,)), = histories.items()
     assert label == "SGD(lr=0.01, momentum=0.9, decay=1e-06, nesterov=True)"
     assert set(run) == {"loss", "accuracy", f"{prefix}_loss", f"{prefix}_accuracy", "batch_loss"}

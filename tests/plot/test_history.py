@@ -8,25 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from curves import ALL, legend_of, lines, run, texts
+from curves import ALL, around, legend_of, lines, run, texts
 
 import fastmom as fm
 from fastmom import nn, plot
-from fastmom.plot.runs import centred_mean, mean_of
-from fastmom.plot.style import COLOURS, spread
+from fastmom.plot.style import COLOURS
 
 FULL = {label: [run(10 * i + seed, *ALL) for seed in range(3)]
         for i, label in enumerate(("SGD", "momentum"))}
-
-
-def around(numbers: Any, window: int) -> list[float]:
-    """The mean of the finite numbers around each, by the definition."""
-    means = []
-    for i, number in enumerate(numbers):
-        reach = min(window, i) // 2
-        near = np.array(numbers[i - reach:i + reach + 1])
-        means.append(near[np.isfinite(near)].mean() if np.isfinite(number) else np.nan)
-    return means
 
 
 def test_means_ranges_and_no_more_than_that_of_many_runs() -> None:
@@ -112,7 +101,7 @@ def test_a_test_set_is_called_so() -> None:
 
 @pytest.mark.parametrize("dropout", [False, True])
 def test_why_training_may_lie_below(dropout: bool) -> None:
-    words = "solid: validation; dashed: training" + " (lowered by dropout)" * dropout
+    words = "solid: validation; dashed: training" + "\ndropout lowers that of training" * dropout
     layers: list[Any] = [nn.Dropout(0.5)] * dropout
     model = nn.Sequential([nn.Flatten(input_shape=(2,)), *layers, nn.Dense(2, "softmax")])
     model.compile("sgd", metrics=["accuracy"])
@@ -122,21 +111,6 @@ def test_why_training_may_lie_below(dropout: bool) -> None:
 
 
 # Smoothing ----------------------------------------------------------------------------------------
-
-@pytest.mark.parametrize("window", [1, 2, 3, 10, 99])
-def test_centred_means(window: int) -> None:
-    numbers = np.random.default_rng(0).uniform(size=(2, 50))
-    numbers[0, [0, 7, 8, 40]] = np.nan
-    numbers[1, 20] = 1e30
-    at = np.array([0, 1, 2, 7, 9, 19, 25, 44, 49])
-    expected = np.array([around(row, window) for row in numbers])[:, at]
-    np.testing.assert_allclose(centred_mean(numbers, window, at), expected)
-
-
-def test_the_mean_is_that_of_the_runs_that_go_on() -> None:
-    curves = np.array([[1.0, np.nan, np.nan], [3.0, 4.0, np.nan]])
-    np.testing.assert_array_equal(mean_of(curves), [2, 4, np.nan])
-
 
 @pytest.mark.parametrize(("names", "momentum", "window"), [
     (("loss",), None, 1), (("loss",), 0.5, 3), (("loss", "batch_loss"), None, 10),
@@ -193,13 +167,6 @@ def test_final_values_stand_at_the_ends_and_apart() -> None:
         heights = sorted(text.xy[1] for text in axes.texts)
         assert min(np.diff(heights)) > 0.07
         assert [text.get_color() for text in axes.texts] == [*COLOURS[:5]]
-
-
-@pytest.mark.parametrize(("heights", "expected"), [
-    ([], []), ([0.5], [0.5]), ([0.5, 0.2], [0.5, 0.2]), ([0.5, 0.5], [0.45, 0.55]),
-    ([0.5, 0.52, 0.54], [0.42, 0.52, 0.62]), ([0.9, 0.1, 0.1], [0.9, 0.05, 0.15])])
-def test_spread(heights: list[float], expected: list[float]) -> None:
-    np.testing.assert_allclose(spread(np.array(heights), 0.1), expected)
 
 
 def test_the_accuracy_axis_shows_what_is_held_out() -> None:
