@@ -16,7 +16,7 @@ class Engine:
     clip_norm_per_tensor: float
     clip_value: float
     nonfinite: str
-    frozen: str | None
+    blocked_by: str | None
     parts: int
     def __init__(self, params: list[Any], state: list[Any], averaged: bool = False) -> None: ...
     averaged: bool

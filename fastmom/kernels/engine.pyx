@@ -49,7 +49,7 @@ cdef class Engine:
     cdef public double clip_norm_per_tensor
     cdef public double clip_value
     cdef public str nonfinite               # ignore, raise or skip
-    cdef public str frozen                  # why it must not step now, or None
+    cdef public str blocked_by              # why it must not step now, or None
     cdef public int parts                   # 0: as many threads as pay
     cdef Plan plan
     cdef Slot* slots                        # of parameter and gradient, in turn
@@ -263,7 +263,7 @@ cdef class Engine:
         new.norm, new.scale, new.nonfinite = self.norm, self.scale, self.nonfinite
         new.clip_norm, new.clip_value = self.clip_norm, self.clip_value
         new.clip_norm_per_tensor = self.clip_norm_per_tensor
-        new.frozen, new.parts = self.frozen, self.parts
+        new.blocked_by, new.parts = self.blocked_by, self.parts
         return new
 
     def __reduce__(self):
@@ -288,8 +288,8 @@ cdef class Engine:
             raise TypeError(f"grads must be a list or tuple of arrays (or None) aligned with "
                             f"params, not {type(grads).__name__}")
         self._check_idle(now)
-        if self.frozen is not None:
-            raise RuntimeError(self.frozen)
+        if self.blocked_by is not None:
+            raise RuntimeError(self.blocked_by)
         self._busy = True
         try:
             self._match(tuple(grads))

@@ -127,9 +127,27 @@ class NAdam(Optimizer):
 
     state_names: ClassVar[tuple[str, ...]] = ("mean", "square")
 
+    @staticmethod
+    def momentum_product(beta1: float, decay: float, t: int) -> float:
+        """Return the product of the momenta of steps 1 to t; 0 once 1 minus it rounds to 1.
+
+        At most some 2,500 factors are multiplied and kept, whatever t: for a large `decay` the
+        momentum soon is `beta1` itself, for a small one the product soon vanishes.
+        """
+        products = nadam_products(beta1, decay)
+        while len(products) <= t and products[-1] > VANISHED:
+            factor = nadam_momentum(beta1, decay, len(products))
+            if factor == beta1:
+                break
+            products.append(products[-1] * factor)
+        rest = t - (len(products) - 1)
+        if rest <= 0:
+            return products[t]
+        return products[-1] * beta1 ** rest if products[-1] > VANISHED else 0.0
+
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         beta1, decay, t = group["beta1"], group["momentum_decay"], age + 1
-        now, then = nadam_product(beta1, decay, t), nadam_product(beta1, decay, t + 1)
+        now, then = (self.momentum_product(beta1, decay, age) for age in (t, t + 1))
         x = group["lr"] * nadam_momentum(beta1, decay, t + 1) / (1 - then)
         y = group["lr"] * (1 - nadam_momentum(beta1, decay, t)) / (1 - now)
         return adam_row(adam, group, t, x, y)
@@ -144,19 +162,14 @@ def adam_row(rule: Callable[..., Row], group: Mapping[str, Any], t: int, x: floa
                 eps=group["eps"], wd=wd, keep=keep)
 
 
+VANISHED = 2.0 ** -54       # 1 minus this, or less, is 1
+
+
 def nadam_momentum(beta1: float, decay: float, t: int) -> float:
     return float(beta1 * (1 - 0.5 * 0.96 ** (t * decay)))
 
 
-def nadam_product(beta1: float, decay: float, t: int) -> float:
-    """The product of the momenta of steps 1 to t, which soon is 0."""
-    products = nadam_products(beta1, decay)
-    while len(products) <= t and products[-1] > 0:
-        products.append(products[-1] * nadam_momentum(beta1, decay, len(products)))
-    return products[min(t, len(products) - 1)]
-
-
 @lru_cache(maxsize=16)
 def nadam_products(beta1: float, decay: float) -> list[float]:
-    """What `nadam_product` has computed so far."""
+    """Return the list of products that `NAdam.momentum_product` has computed so far."""
     return [1.0]

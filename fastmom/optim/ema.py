@@ -109,16 +109,16 @@ class EMA:
 
         A fused optimizer refuses to step meanwhile.
         """
-        if self._engine.frozen:
-            raise RuntimeError(f"cannot swap: {self._engine.frozen}")
-        self._engine.frozen = ("the parameters hold their averages already; leave the with block "
-                               "first")
+        if self._engine.blocked_by:
+            raise RuntimeError(f"cannot swap: {self._engine.blocked_by}")
+        self._engine.blocked_by = ("the parameters hold their averages already; leave the with "
+                                   "block first")
         self._swap()
         try:
             yield
         finally:
             self._swap()
-            self._engine.frozen = None
+            self._engine.blocked_by = None
 
     def _swap(self) -> None:
         for p, e in zip(self.params, self.averages, strict=True):

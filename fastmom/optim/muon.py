@@ -93,11 +93,11 @@ class Muon(Optimizer):
             if not super().step(grads):
                 return False
             assert self._engine is not None
-            self._engine.frozen = "this optimizer is being stepped in another thread"
+            self._engine.blocked_by = "this optimizer is being stepped in another thread"
             try:
                 self._step_matrices(groups, grads)
             finally:
-                self._engine.frozen = None
+                self._engine.blocked_by = None
             return True
         finally:
             self._turn.release()

@@ -19,6 +19,7 @@ import numpy as np
 from fastmom.checks import integer
 from fastmom.optim.hyper import Values
 from fastmom.optim.schedules import ReduceOnPlateau, Schedule
+from fastmom.optim.torch_state import converted
 
 if TYPE_CHECKING:
     from fastmom.kernels import Engine
@@ -57,7 +58,7 @@ def state_dict(optimizer: Optimizer) -> dict[str, Any]:
 
 
 def live_state(optimizer: Optimizer) -> dict[str, Any]:
-    """`state_dict` with the buffers themselves, which the next step changes."""
+    """Return `state_dict` with the buffers themselves, which the next step changes."""
     engine = _engine(optimizer)
     return {"format": FORMAT, "optimizer": type(optimizer).__name__,
             "iterations": engine.iterations, "steps": engine.steps.tolist(),
@@ -91,7 +92,7 @@ def load_state_dict(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
 
 
 def prepare(optimizer: Optimizer, state: Mapping[str, Any]) -> Callable[[], None]:
-    """Validate all of a state dict; return what loads it and cannot fail."""
+    """Validate all of a state dict; return a function that loads it and cannot fail."""
     engine = _engine(optimizer)
     _check_names("the state dict", state, KEYS)
     _check_equal("format", state["format"], FORMAT)
@@ -125,21 +126,21 @@ def prepare(optimizer: Optimizer, state: Mapping[str, Any]) -> Callable[[], None
 
 def _engine(optimizer: Optimizer) -> Engine:
     engine = optimizer._bound_engine()
-    if engine.frozen:
+    if engine.blocked_by:
         raise RuntimeError("the parameters hold their averages now; save or load outside of the "
                            "with block")
     return engine
 
 
 def _layout(optimizer: Optimizer) -> Iterator[tuple[Values, list[int]]]:
-    """Each group with the numbers of its parameters."""
-    numbers = count()
+    """Yield each group with the indices of its parameters."""
+    indices = count()
     for group in optimizer.param_groups:
-        yield group, list(islice(numbers, len(group["params"])))
+        yield group, list(islice(indices, len(group["params"])))
 
 
 def _blank(array: Array) -> bool:
-    """Whether all bits are zero (-0.0 is not)."""
+    """Return whether all bits are zero (those of -0.0 are not)."""
     return not np.ascontiguousarray(array).reshape(-1).view(np.uint8).any()
 
 
@@ -163,7 +164,7 @@ def _plain(value: Any) -> Any:
 
 def _checked(where: str, optimizer: Optimizer, old: Values, saved: Mapping[str, Any],
              updates: Updates) -> Values:
-    """The saved hyper-parameters, as valid as if they had been assigned."""
+    """Return the saved hyper-parameters, as valid as if they had been assigned."""
     _check_names(where, saved, [name for name in old if name != "params"])
     try:
         given = {name: _revived(name, old[name], value, updates) for name, value in saved.items()}
@@ -184,7 +185,7 @@ def _revived(name: str, old: Any, saved: Any, updates: Updates) -> Any:
 
 
 def _merged(old: Any, new: Any, updates: Updates) -> Any:
-    """`new` with every plateau that `old` has in the same place replaced by that object."""
+    """Return `new` with every plateau that `old` has in the same place replaced by that object."""
     if isinstance(old, ReduceOnPlateau) and isinstance(new, ReduceOnPlateau):
         if any(old is other and new != its_new for other, its_new in updates):
             raise ValueError(f"{old!r} is in use twice, but was stored in two different states")
@@ -234,7 +235,7 @@ def _checked_steps(given: Any, iterations: int, length: int) -> list[int]:
 
 
 def _checked_buffers(buffers: list[dict[str, Array]], given: Any) -> Iterator[tuple[Array, Array]]:
-    """Pairs of a buffer and the array for it."""
+    """Yield each buffer with the array to copy into it."""
     _check_list("state", given, len(buffers))
     for i, (own, saved) in enumerate(zip(buffers, given, strict=True)):
         _check_names(f"state[{i}]", saved, own)
@@ -291,6 +292,4 @@ def from_torch(optimizer: Optimizer, state: Mapping[str, Any], *,
     >>> opt, opt.state, opt.iterations
     (SGD(lr=0.1, momentum=0.9, nesterov=True), [{'velocity': array([1., 1.])}], 20)
     """
-    from fastmom.optim.torch_state import converted
-
-    load_state_dict(optimizer, converted(optimizer, state, iterations))
+    load_state_dict(optimizer, converted(optimizer, live_state(optimizer), state, iterations))

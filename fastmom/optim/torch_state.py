@@ -1,4 +1,4 @@
-"""What `fastmom.optim.state.from_torch` reads: the form of PyTorch's state dicts."""
+"""The form of PyTorch's state dicts, which `fastmom.optim.state.from_torch` reads."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastmom.checks import integer
-from fastmom.optim.adam import nadam_product
-from fastmom.optim.state import live_state
 
 if TYPE_CHECKING:
     from fastmom.optim.base import Optimizer
@@ -40,20 +38,20 @@ TORCH: dict[str, tuple[dict[str, tuple[str, ...]], _Buffers]] = {
                 {"sum": ("square", None)}),
 }
 
-# Which say how to compute, not what; and what learning rate schedulers keep in the groups.
+# Flags of how to compute, and what learning rate schedulers keep in the groups.
 DROPPED = {"foreach", "fused", "capturable", "differentiable", "param_names", "initial_lr",
            "max_lr", "min_lr", "max_momentum", "base_momentum"}
 OLDER_LACK = {"decoupled_weight_decay"}     # then it is as the optimizer's name says
 
 
-def converted(optimizer: Optimizer, state: Mapping[str, Any],
+def converted(optimizer: Optimizer, own: dict[str, Any], state: Mapping[str, Any],
               iterations: int | None) -> dict[str, Any]:
-    """Return PyTorch's state dict as one of this optimizer, not yet checked against it."""
+    """Return PyTorch's state dict in the form of `own`, the optimizer's, not yet checked."""
     name = type(optimizer).__name__
     if name not in TORCH:
         raise ValueError(f"no PyTorch state can be imported into {name}; only into "
                          f"{', '.join(TORCH)}")
-    result = live_state(optimizer)
+    result = own
     if not isinstance(state, Mapping) or set(state) != {"state", "param_groups"}:
         raise ValueError("state must be the state_dict() of an optimizer of PyTorch, with 'state' "
                          "and 'param_groups'")
@@ -70,7 +68,7 @@ def converted(optimizer: Optimizer, state: Mapping[str, Any],
 
 
 def _group(where: str, optimizer: Optimizer, own: Mapping[str, Any], group: Any) -> dict[str, Any]:
-    """The hyper-parameters of one group in our names."""
+    """Return the hyper-parameters of one group in our names."""
     name = type(optimizer).__name__
     if not isinstance(group, Mapping):
         raise TypeError(f"{where} must be a dict, not {type(group).__name__}")
@@ -107,7 +105,7 @@ def _maximize(groups: Any) -> bool:
 
 def _buffers(optimizer: Optimizer, groups: list[dict[str, Any]], state: Any,
              iterations: int | None) -> tuple[list[int], list[dict[str, Any]]]:
-    """Ages and buffers of all parameters."""
+    """Return ages and buffers of all parameters."""
     own = optimizer.state
     if not isinstance(state, Mapping) or not set(state) <= set(range(len(own))):
         raise ValueError(f"state must be a dict with numbers of parameters below {len(own)}")
@@ -115,21 +113,22 @@ def _buffers(optimizer: Optimizer, groups: list[dict[str, Any]], state: Any,
                  for _ in mine["params"]]
     ages, buffers = [], []
     for i, (like, hypers) in enumerate(zip(own, hypers_of, strict=True)):
-        age, arrays = _entry(f"state[{i}]", type(optimizer).__name__, state.get(i, {}), hypers,
-                             iterations)
+        age, arrays = _entry(f"state[{i}]", optimizer, state.get(i, {}), hypers, iterations)
         start = hypers.get("initial_accumulator", 0.0)      # of a parameter that never stepped
         ages.append(age)
         buffers.append({n: arrays.get(n, np.full_like(a, start)) for n, a in like.items()})
     return ages, buffers
 
 
-def _entry(where: str, name: str, entry: Any, hypers: Mapping[str, Any],
+def _entry(where: str, optimizer: Optimizer, entry: Any, hypers: Mapping[str, Any],
            iterations: int | None) -> tuple[int, dict[str, Array]]:
-    """Age and buffers of one parameter."""
+    """Return age and buffers of one parameter."""
+    name = type(optimizer).__name__
     if not isinstance(entry, Mapping):
         raise TypeError(f"{where} must be a dict, not {type(entry).__name__}")
     names = TORCH[name][1]
-    for key in set(entry) - set(names) - {"step", "mu_product"}:
+    product = {"mu_product"} if name == "NAdam" else set()
+    for key in set(entry) - set(names) - {"step"} - product:
         raise ValueError(f"{where} has {key!r}, which {name} has no counterpart of")
     arrays = {names[key][0]: _array(value) for key, value in entry.items()
               if key in names and value is not None}
@@ -143,7 +142,7 @@ def _entry(where: str, name: str, entry: Any, hypers: Mapping[str, Any],
             raise ValueError(f"{where} has no {key!r}")
     age = _age(where, entry)
     if "mu_product" in entry:
-        _check_product(where, float(_number(entry["mu_product"])), hypers, age)
+        _check_product(where, float(_number(entry["mu_product"])), optimizer, hypers, age)
     return age, arrays
 
 
@@ -154,17 +153,18 @@ def _age(where: str, entry: Mapping[str, Any]) -> int:
     return integer(f"{where}['step']", step, 0)
 
 
-def _check_product(where: str, product: float, hypers: Mapping[str, Any], age: int) -> None:
-    """NAdam's product of momenta follows from the hyper-parameters, if they never changed."""
-    expected = nadam_product(hypers["beta1"], hypers["momentum_decay"], age)
-    # PyTorch usually multiplies in float32
-    if not math.isclose(product, expected, rel_tol=1e-3, abs_tol=1e-30):
+def _check_product(where: str, product: float, optimizer: Any, hypers: Mapping[str, Any],
+                   age: int) -> None:
+    """Raise unless NAdam's product of momenta follows from hyper-parameters that never changed."""
+    expected = optimizer.momentum_product(hypers["beta1"], hypers["momentum_decay"], age)
+    # PyTorch usually multiplies in float32; a product below 1e-16 has no effect any more
+    if not math.isclose(product, expected, rel_tol=1e-3, abs_tol=1e-16):
         raise ValueError(f"{where}['mu_product'] is {product:g}, expected {expected:g}: betas or "
                          f"momentum_decay have changed during the training")
 
 
 def _array(value: Any) -> Any:
-    """A tensor as an array, without importing its library."""
+    """Return a tensor as an array, without importing its library."""
     return value.detach().cpu().numpy() if hasattr(value, "detach") else value
 
 
