@@ -17,12 +17,12 @@ cdef enum:
     WRITABLE = READABLE | cnp.NPY_ARRAY_WRITEABLE
 
 cdef object FLOAT32 = np.dtype(np.float32), FLOAT64 = np.dtype(np.float64)
-cdef object MaskedArray = np.ma.MaskedArray
 
 
 cpdef int check_array(object array, str name, Py_ssize_t index, bint writable) except -1:
     """Raise TypeError or ValueError, naming the array, if the kernels may not work on it."""
-    if not cnp.PyArray_Check(array) or isinstance(array, MaskedArray):
+    if not cnp.PyArray_CheckExact(array) and (      # np.ma is imported only for a subclass
+            not cnp.PyArray_Check(array) or isinstance(array, np.ma.MaskedArray)):
         raise TypeError(f"{name}[{index}] must be a NumPy array, not {type(array).__name__}")
     dtype = dtype_of(array)
     if dtype != FLOAT32 and dtype != FLOAT64:
