@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import IO, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
 from fastmom.files import open_regular, replacing
 
 MARK = "__array__"
-BLOCK = 1 << 18     # bytes read at once
+BLOCK = 1 << 18     # bytes read at once: they are still in the cache when they are summed
 # As `numpy.lib.format` writes it. Its own parser runs Python's on the text, whose errors and
 # warnings are many.
 HEADER = re.compile(rb"\{'descr': '([<>|=]?[biufcOSUVmM?]\d{0,4})', 'fortran_order': (True|False), "
@@ -130,9 +132,7 @@ class Archive:
             order: Literal["C", "F"] = "F" if member.fortran else "C"
             fits = out is not None and out.flags[f"{order}_CONTIGUOUS"]
             array = out if fits else np.empty(member.shape, member.dtype, order)
-            with self._zip.open(member.info) as stream:
-                stream.read(member.header)
-                _fill(stream, array.reshape(-1, order="A").view(np.uint8).data)
+            self._read_numbers(member, _parts(array.reshape(-1, order="A").view(np.uint8).data))
             if out is None or fits:
                 return array
             out[...] = array
@@ -143,9 +143,30 @@ class Archive:
         block = memoryview(bytearray(BLOCK))
         with _damage():
             for member in self.members.values():
-                with self._zip.open(member.info) as stream:
-                    for start in range(0, member.info.file_size, BLOCK):
-                        _fill(stream, block[:member.info.file_size - start])
+                size = member.info.file_size - member.header
+                parts = (block[:size - start] for start in range(0, size, BLOCK))
+                self._read_numbers(member, parts)
+
+    def _read_numbers(self, member: Member, parts: Iterable[memoryview]) -> None:
+        """Fill the parts one after the other; compare the checksum.
+
+        `ZipExtFile.read` would copy all of it once more.
+        """
+        info = member.info
+        self._file.seek(info.header_offset + 26)        # in front of the member
+        name, extra = struct.unpack("<HH", self._file.read(4))
+        self._file.seek(name + extra, os.SEEK_CUR)
+        crc = zlib.crc32(self._file.read(member.header))
+        for part in parts:
+            if self._file.readinto(part) != len(part):
+                raise EOFError(f"member {info.filename!r} is cut short")
+            crc = zlib.crc32(part, crc)
+        if crc != info.CRC:
+            raise ValueError(f"Bad CRC-32 of member {info.filename!r}")
+
+
+def _parts(data: memoryview) -> Iterator[memoryview]:
+    return (data[start:start + BLOCK] for start in range(0, len(data), BLOCK))
 
 
 @contextmanager
@@ -157,16 +178,6 @@ def _damage() -> Iterator[None]:
         raise
     except Exception as error:
         raise Damaged(f"not a whole .npz file ({error or type(error).__name__})") from error
-
-
-def _fill(stream: IO[bytes], target: memoryview) -> None:
-    """Read just so many bytes; at the end of a member zipfile compares its checksum."""
-    for start in range(0, len(target), BLOCK):
-        part = target[start:start + BLOCK]
-        data = stream.read(len(part))
-        if len(data) != len(part):
-            raise EOFError("a member is cut short")
-        part[:] = data
 
 
 def members(path: str | os.PathLike[str]) -> dict[str, Any]:

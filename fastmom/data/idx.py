@@ -13,8 +13,9 @@ import math
 import os
 import zlib
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +93,7 @@ def read_idx(path: str | os.PathLike[str], *, sha256: str | None = None,
         raise DataError(f"{name}: {error}") from error
 
 
-def _parse(stream: BinaryIO | gzip.GzipFile, most: int, sha256: str | None,
+def _parse(stream: BufferedReader | gzip.GzipFile, most: int, sha256: str | None,
            wanted: tuple[int, ...] | None) -> Bytes:
     """Read from a stream that can have so many bytes at most."""
     header, shape = _read_header(stream)
@@ -115,7 +116,7 @@ def _parse(stream: BinaryIO | gzip.GzipFile, most: int, sha256: str | None,
     return np.frombuffer(elements, np.uint8).reshape(shape)
 
 
-def _read_header(stream: BinaryIO | gzip.GzipFile) -> tuple[bytes, tuple[int, ...]]:
+def _read_header(stream: BufferedReader | gzip.GzipFile) -> tuple[bytes, tuple[int, ...]]:
     magic = stream.read(4)
     if len(magic) < 4:
         raise DataError(f"truncated: {len(magic)} bytes are no IDX header")
@@ -137,7 +138,7 @@ def _read_header(stream: BinaryIO | gzip.GzipFile) -> tuple[bytes, tuple[int, ..
     return magic + dimensions, shape
 
 
-def _read_at_most(stream: BinaryIO | gzip.GzipFile, limit: int) -> bytearray:
+def _read_at_most(stream: BufferedReader | gzip.GzipFile, limit: int) -> bytearray:
     """Read block by block: a limit from a damaged gzip file must not become an allocation."""
     data = bytearray()
     while len(data) < limit and (block := stream.read(min(limit - len(data), _BLOCK))):
