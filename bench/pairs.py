@@ -18,7 +18,7 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -93,15 +93,16 @@ def calls(optimizers: Iterable[str]) -> Iterator[tuple[str, str, dict[str, Any]]
 
 
 def measure(pythons: Sequence[str], args: argparse.Namespace,
-            names: Collection[str] | None = None) -> Iterator[Row]:
-    """Measure everything, or the rows of these names alone, in new processes."""
+            wanted: Callable[[str], bool]) -> Iterator[Row]:
+    """Measure the rows with wanted titles in new processes."""
     workers = start(pythons)
     try:
         for worker in workers.values():
             worker.ask("lasting", LASTING)
         for kind, name, content in calls(args.optimizers):
-            variants = CALLS.get(kind, [""])
-            if names is not None and not any(f"{kind}: {name or v}" in names for v in variants):
+            variants = [variant for variant in CALLS.get(kind, [""])
+                        if wanted(f"{kind}: {name or variant}")]
+            if not variants:
                 continue
             errors = {answer["error"] for answer in (worker.ask("prepare", content)
                                                      for worker in workers.values())
@@ -116,7 +117,7 @@ def measure(pythons: Sequence[str], args: argparse.Namespace,
     finally:
         for worker in workers.values():
             worker.close()
-    if names is None or any(name.startswith("epoch") for name in names):
+    if wanted("epoch"):
         yield from measure_epochs(pythons, max(1, args.rounds // 4))
 
 
@@ -192,14 +193,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--allowed", type=float, default=0.03, metavar="SHARE", help="default: %(default)s")
     add("--optimizers", nargs="+", metavar="NAME", help="these alone (default: all)",
         default=[cls.__name__ for cls in OPTIMIZERS.values()])
+    add("--only", default="", metavar="TEXT", help="rows whose title has it, say 'step, 10:'")
     add("--json", type=Path, metavar="FILE", help="write all seconds there")
 
 
 def run(args: argparse.Namespace) -> int:
     start, pythons = time.perf_counter(), [args.old, args.new]
-    found = list(measure(pythons, args))
-    doubtful = {title for title, word in judged(found, args.allowed).items() if word == SLOWER}
-    again = {row.title: row for row in measure(pythons, args, doubtful)} if doubtful else {}
+    found = list(measure(pythons, args, lambda title: args.only in title))
+    if not found:
+        print(f"nothing to compare: no title contains {args.only!r}, or all was left out")
+        return 2
+    doubtful = [title for title, word in judged(found, args.allowed).items() if word == SLOWER]
+    again = {row.title: row for row in measure(
+        pythons, args, lambda title: any(name.startswith(title) for name in doubtful))
+             } if doubtful else {}
     found = [row.joined(again[row.title]) if row.title in again else row for row in found]
     verdicts = judged(found, args.allowed)
     report(found, verdicts)
