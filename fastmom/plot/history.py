@@ -26,6 +26,7 @@ from fastmom.plot.style import (
     log_scale,
     new_figure,
     whole_numbers,
+    write_inside,
 )
 
 if TYPE_CHECKING:
@@ -116,6 +117,10 @@ def plot_history(histories: Runs | Mapping[str, Runs], *, momentum: float | None
         decorate(panels["accuracy"], "epoch", "accuracy (%)", words)
     for axes in panels.values():
         whole_numbers(axes)
+        if not any(np.isfinite(line.get_ydata(orig=False)).any() for line in axes.lines):
+            axes.set_yticks([])
+            axes.set_yticks([], minor=True)
+            write_inside(axes, "diverged")
     legend(figure, described(of(train), colours), heading(title, of(train)))
     return figure
 

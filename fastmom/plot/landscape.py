@@ -11,7 +11,6 @@ import numpy as np
 
 from fastmom.files import replacing
 from fastmom.plot.style import (
-    NORMAL,
     check_suffix,
     colours_of,
     decorate,
@@ -19,6 +18,7 @@ from fastmom.plot.style import (
     naming,
     new_figure,
     whole_numbers,
+    write_inside,
 )
 
 if TYPE_CHECKING:
@@ -187,8 +187,7 @@ def draw(results: Results) -> tuple[Figure, list[list[Moving]]]:
         right.set(yscale="log", xlim=(-margin, max(last, 1) + margin),
                   ylim=np.maximum((min(low, high / 10), high), LOWEST) * (0.5, 2))
         if not last:
-            right.text(0.5, 0.5, "diverged at the first step:\nlower lr", ha="center", va="center",
-                       fontsize=NORMAL, transform=right.transAxes)
+            write_inside(right, "diverged at the first step:\nlower lr")
         right.yaxis.set_minor_formatter("")
         whole_numbers(right)
         for line in lines:

@@ -1,4 +1,4 @@
-"""What all figures share: colours, axes, files."""
+"""Colours, axes, legends and files of all figures."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
 
 
 def check_suffix(path: str | os.PathLike[str], allowed: Collection[str]) -> Path:
-    """The path, if it ends in one of these."""
+    """Return the path; raises ValueError unless it ends in one of these."""
     target = Path(path)
     if target.suffix.lower() not in allowed:
         raise ValueError(f"path must end in {' or '.join(allowed)}, not be {str(path)!r}")
@@ -70,14 +70,14 @@ def naming(target: Path) -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches."""
+    """Return an empty figure of so many inches; raises ImportError without matplotlib."""
     need("matplotlib.figure", "plot", "figures")
     from fastmom.plot.figure import Figure
     return Figure((width, height), layout="constrained", facecolor="white")
 
 
 def colours_of(labels: Iterable[str]) -> dict[str, str]:
-    """A colour for each label, in order."""
+    """Return a colour for each label, in order; raises ValueError if there are too few."""
     distinct = list(dict.fromkeys(labels))
     if not 1 <= len(distinct) <= len(COLOURS):
         raise ValueError(f"there must be 1 to {len(COLOURS)} labels to be told apart by colour, "
@@ -86,7 +86,7 @@ def colours_of(labels: Iterable[str]) -> dict[str, str]:
 
 
 def decorate(axes: Axes, x: str, y: str, title: str = "") -> None:
-    """Labels, a thin grid behind the data, and no frame where there are no numbers."""
+    """Set labels and a thin grid behind the data; no frame where there are no numbers."""
     axes.set_xlabel(x, fontsize=NORMAL)
     axes.set_ylabel(y, fontsize=NORMAL)
     axes.set_title(title, fontsize=NORMAL, loc="left")
@@ -140,6 +140,11 @@ def log_scale(axes: Axes) -> None:
     axes.yaxis.set_major_locator(locator)
     axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
+
+
+def write_inside(axes: Axes, text: str) -> None:
+    """Say why axes are empty."""
+    axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=NORMAL, transform=axes.transAxes)
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[float, str]], form: str) -> None:

@@ -239,6 +239,7 @@ def test_runs_without_a_finite_number(tmp_path: Path) -> None:
     plot.save_figure(figure, tmp_path / "a.png")
     assert [axes.get_xlim()[1] > edge for axes, edge in
             zip(figure.axes, (6, 2, 2), strict=True)] == [True] * 3
+    assert [texts(axes) for axes in figure.axes] == [["diverged"]] * 3
 
 
 # Refusals -----------------------------------------------------------------------------------------

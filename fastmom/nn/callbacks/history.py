@@ -63,7 +63,6 @@ class History(Callback):
     """
 
     adds = ()
-
     optimizer = ""
     dropout = False
 
