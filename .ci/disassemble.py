@@ -19,7 +19,8 @@ from fastmom.kernels import isa
 LOOP = re.compile(r"^[0-9a-f]+ <__pyx_fuse_([01])(?:_\d)?__pyx_f_\w*?loops_[a-z0-9]+_(\w+)>:$")
 LAYERS = ("gather", "bias_activation", "activation_gradient", "dropout", "dropout_gradient",
           "multiply", "add_slices")
-MIXED = ("square_sum", "gather")        # sums in double, samples of another type: by design
+WIDENED = ("square_sum", "rescale")       # computed in double, also of floats
+MIXED = (*WIDENED, "gather")            # gather: of samples of another type
 UNROLLED = ("dropout",)                 # the loop over a group of 64 elements is
 INSTRUCTION = re.compile(r"^\s*([0-9a-f]+):\s+(\S+)\s*(.*)$")
 WIDTH = {"baseline": "xmm", "avx2": "ymm", "avx512": "zmm"}
@@ -56,7 +57,7 @@ def loops(code: Code) -> list[Code]:
 
 def faults(name: str, kind: str, build: str, code: Code) -> list[str]:
     """Return what is wrong with the loops of one function."""
-    suffix = "pd" if kind == "double" or name == "square_sum" else "ps"
+    suffix = "pd" if kind == "double" or name in WIDENED else "ps"
     packed = re.compile(rf"^v?(mul|add|sub|f[n]?m(add|sub)\w*){suffix}$")
     candidates = [code] if name in UNROLLED else loops(code)
     hot = [loop for loop in candidates
@@ -72,7 +73,7 @@ def checks(build: str) -> Iterator[tuple[str, str, list[str]]]:
     """Each function of this build, its type, and what is wrong with it."""
     loops = import_module(f"fastmom.kernels.loops_{build}")
     found = functions(Path(loops.__file__ or ""), LOOP)
-    for name in (*loops.rules, "load", "square_sum", *LAYERS):
+    for name in (*loops.rules, "load", "rescale", "square_sum", *LAYERS):
         for number, kind in (("0", "float"), ("1", "double")):
             yield name, kind, (faults(name, kind, build, found[number, name])
                                if (number, name) in found else ["function not found"])

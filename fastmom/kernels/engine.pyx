@@ -7,23 +7,24 @@ raises. Nothing is written before everything is validated.
 """
 
 from cpython.object cimport PyObject
-from libc.math cimport INFINITY, fabs, isfinite, sqrt
+from libc.float cimport FLT_MAX
+from libc.math cimport INFINITY, isfinite
 from libc.stdlib cimport calloc, free
-
-from math import hypot
 
 import numpy as np
 
 from fastmom.kernels.arrays cimport (PyArray_NDIM, RawArray, Slot, bind_slot, check_array, data_of,
                                      dtype_of, item_of, same_shape, shape_of, size_of, unchanged)
+from fastmom.kernels.factors cimport has_direction, plain, set_norms, set_scales, set_trust
 from fastmom.kernels.loops cimport loops
 from fastmom.kernels.rules cimport MAX_ARRAYS, Form
 from fastmom.kernels.sweep cimport (CHUNK, DIRECTION_SUMS, GRADIENT, GRADIENT_SUMS, LINE, STATE,
-                                    UPDATE, Chunk, Plan, Row, Tensor, cut, has_direction,
-                                    set_trust, sweep, tensor_sum)
+                                    UPDATE, Chunk, Plan, Row, Scaled, SquareSum, Tensor, cut,
+                                    sweep)
 from fastmom.kernels.system cimport flushing
 
 from fastmom.kernels.arrays import MemoryMap, owner_of
+from fastmom.kernels.loops_baseline import rules
 
 cdef list FORMS = [          # dtypes of a parameter (and its gradient and average) and of its state
     (np.dtype(np.float32), np.dtype(np.float32)),       # as in rules.pxd
@@ -86,7 +87,7 @@ cdef class Engine:
         self.plan.tensors = <Tensor*>calloc(max(1, n), sizeof(Tensor))
         self.plan.rows = <Row*>calloc(max(1, n), sizeof(Row))
         self.plan.chunks = <Chunk*>calloc(max(1, chunks), sizeof(Chunk))
-        self.plan.partial = <double*>calloc(max(1, 2 * chunks), sizeof(double))
+        self.plan.partial = <SquareSum*>calloc(max(1, 2 * chunks), sizeof(SquareSum))
         if not (self.slots and self.owners and self.plan.tensors and self.plan.rows
                 and self.plan.chunks and self.plan.partial):
             raise MemoryError()
@@ -227,8 +228,21 @@ cdef class Engine:
             self.plan.rows[i].rule = row[0]
             for j in range(1, len(row)):
                 self.plan.rows[i].c[j - 1] = row[j]
+                if not -FLT_MAX <= self.plan.rows[i].c[j - 1] <= FLT_MAX:
+                    self._refuse(i, row, j)
             self._directed = self._directed or has_direction(&self.plan, &self.plan.rows[i])
         self._rows = rows
+        return 0
+
+    cdef int _refuse(self, Py_ssize_t i, tuple row, Py_ssize_t j) except -1:
+        """Raise ValueError if row i applies to a tensor whose dtype cannot hold its entry j."""
+        cdef Py_ssize_t k
+        name, names = list(rules.items())[row[0]]
+        for k in range(self.plan.n_tensors):
+            dtype = dtype_of(self.params[k])
+            if self.plan.tensors[k].row == i and not abs(row[j]) <= float(np.finfo(dtype).max):
+                raise ValueError(f"the hyper-parameters make {names[j - 1]}={row[j]:g} (of the rule "
+                                 f"{name}), which {dtype} cannot hold, the dtype of params[{k}]")
         return 0
 
     def smooth(self, double decay) -> None:
@@ -314,57 +328,27 @@ cdef class Engine:
 
     cdef bint _prepare(self) except -1:
         """Set every tensor's gradient scale. False if this step is to be skipped."""
-        cdef Py_ssize_t i
-        cdef Tensor* t
+        cdef Scaled norm = Scaled(0, 0)
         if (isfinite(self.clip_norm) or isfinite(self.clip_norm_per_tensor)
                 or self.nonfinite != "ignore"):
             sweep(&self.plan, GRADIENT_SUMS, self._work, self.parts)
-            self._norms()
-            if not isfinite(self.norm) and not self._examine() and self.nonfinite == "skip":
+            norm = set_norms(&self.plan, self.scale)
+            self.norm = plain(norm)
+            if not isfinite(norm.m) and self.nonfinite != "ignore":
+                if self.nonfinite == "raise":
+                    self._raise_nonfinite()
                 return False
-        for i in range(self.plan.n_tensors):
-            t = &self.plan.tensors[i]
-            t.factors.scale = t.sign * self.scale * (clipped(self.norm, self.clip_norm)
-                                        * clipped(t.norm, self.clip_norm_per_tensor))
+        set_scales(&self.plan, norm, self.scale, self.clip_norm, self.clip_norm_per_tensor)
         self.plan.limited = isfinite(self.clip_value)
         self.plan.limit = self.clip_value
         return True
 
-    cdef int _norms(self) except -1:
-        """Each tensor's norm and that of all, from the partial sums, added in order."""
-        cdef Py_ssize_t i
-        cdef Tensor* t
-        cdef double one, total = 0
-        for i in range(self.plan.n_tensors):
-            t = &self.plan.tensors[i]
-            one = tensor_sum(&self.plan, t, 0) if t.data[GRADIENT] != NULL else 0
-            t.norm = sqrt(one) * fabs(self.scale)
-            total += one
-        self.norm = sqrt(total) * fabs(self.scale)
-        return 0
-
-    cdef bint _examine(self) except -1:
-        """Whether gradients are finite although their square sum is not (float64 overflows)."""
-        cdef Py_ssize_t i
-        norms = []
+    cdef int _raise_nonfinite(self) except -1:
+        """Raise FloatingPointError for the first element that is a NaN or infinite."""
         for i, grad in enumerate(self._grads):
-            if grad is None or not self.plan.tensors[i].size:
-                continue
-            grad = np.asarray(grad)
-            largest = float(np.max(np.abs(grad)))       # NaN if there is one
-            if not isfinite(largest):
-                if self.nonfinite == "raise":
-                    where = np.unravel_index(np.argmin(np.isfinite(grad)), grad.shape)
-                    raise FloatingPointError(f"grads[{i}] is {grad[where]} at index "
-                                             f"{tuple(map(int, where))}")
-                return False
-            own = largest and largest * float(np.linalg.norm(np.ravel(grad) / largest))
-            self.plan.tensors[i].norm = own * fabs(self.scale)
-            norms.append(own)
-        self.norm = hypot(*norms) * fabs(self.scale)
-        return True
-
-
-cdef inline double clipped(double norm, double limit) noexcept:
-    """What to multiply with for a norm of at most `limit`; a NaN stays a NaN."""
-    return 1 if limit == INFINITY or norm <= limit else limit / norm
+            finite = np.isfinite(np.asarray(0 if grad is None else grad))
+            if not finite.all():
+                where = np.unravel_index(np.argmin(finite), finite.shape)
+                raise FloatingPointError(f"grads[{i}] is {np.asarray(grad)[where]} at index "
+                                         f"{tuple(map(int, where))}")
+        return 0

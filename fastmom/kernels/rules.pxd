@@ -12,7 +12,8 @@ cdef enum Form:             # dtypes of a parameter (with its gradient and avera
 
 cdef struct Factors:        # of one tensor in one step
     double scale            # of the gradient
-    double trust            # of the direction
+    double trust            # of the direction, which is first multiplied with
+    double unit             # a power of two: 1, except where the type could not hold their product
 
 cdef struct TrustRatio:     # the first coefficients of every rule with a direction
     double trust_coefficient
@@ -24,23 +25,25 @@ cdef struct TrustRatio:     # the first coefficients of every rule with a direct
 # s state. Coefficients c and the tensor's factors f are doubles, narrowed once per call.
 # A direction is the first half of a rule with a trust ratio: it writes to out what the loop will
 # step along, so that its norm is known before; it may update state.
-ctypedef void (*Loop)(char** a, char** s, Py_ssize_t n, const double* c,
+ctypedef void (*Update)(char** a, char** s, Py_ssize_t n, const double* c,
                       const Factors* f) noexcept nogil
 ctypedef void (*Direction)(char** a, char** s, Py_ssize_t n, const double* c, const Factors* f,
                            char* out) noexcept nogil
-ctypedef void (*Load)(char* out, const char* g, Py_ssize_t n, double scale,
+ctypedef void (*Load)(char* out, const char* g, Py_ssize_t n, const double* scale,
                       double limit) noexcept nogil
 ctypedef double (*Sum)(const char* x, Py_ssize_t n) noexcept nogil
 
 cdef struct Rule:
-    Loop loop[N_FORMS]
+    Update loop[N_FORMS]
     Direction direction[N_FORMS]    # NULL: the rule has none
     int n_coefficients
 
 cdef struct Stages:         # around the rule, for one form
-    Load load               # scales and limits gradients
-    Loop average            # moves the running average: a[0] the average, a[1] the parameters
+    Load load               # scales gradients by scale[0] and limits them
+    Load rescale            # by scale[0] scale[1], which the type could not hold
+    Update average            # moves the running average: a[0] the average, a[1] the parameters
     Sum square_sum
+    bint squares_overflow   # whether squares of the type leave the range of double
 
 cdef struct Table:          # of one instruction-set build
     Rule* rules

@@ -12,7 +12,7 @@
 from libc.float cimport DBL_MIN, FLT_MIN
 from libc.math cimport sqrt, sqrtf
 from libc.stdlib cimport realloc
-from fastmom.kernels.rules cimport (MAX_COEFFICIENTS, N_FORMS, Direction, Factors, Load, Loop, Rule,
+from fastmom.kernels.rules cimport (MAX_COEFFICIENTS, N_FORMS, Direction, Factors, Load, Update, Rule,
                                     Stages, Sum, Table, TrustRatio)
 
 ctypedef fused stored:      # of state; parameters, gradients and averages are real
@@ -25,7 +25,7 @@ cdef double[MAX_COEFFICIENTS] NOTHING   # a struct lies over it where only its n
 rules = {}                  # the names of each rule's coefficients, in the table's order
 
 
-cdef int register(str name, dict coefficients, Loop* loops, Direction* directions=NULL) except -1:
+cdef int register(str name, dict coefficients, Update* loops, Direction* directions=NULL) except -1:
     """Append a rule to the table: one loop per form, and one direction where it has a trust ratio."""
     names = []
     for key, value in coefficients.items():     # in the order of the struct
@@ -36,7 +36,7 @@ cdef int register(str name, dict coefficients, Loop* loops, Direction* direction
         raise MemoryError()
     cdef Rule* rule = &rules_[_table.n_rules]
     cdef int form
-    for form in range(N_FORMS):
+    for form in range(<int>N_FORMS):
         rule.loop[form] = loops[form]
         rule.direction[form] = NULL if directions == NULL else directions[form]
     rule.n_coefficients = len(names)

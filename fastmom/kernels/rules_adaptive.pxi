@@ -26,7 +26,7 @@ cdef void adam(real** a, stored** s, Py_ssize_t n, const Adam* c, const Factors*
         v[i] = <stored>square
         p[i] = keep * u - (x * mean + y * d) / (r * root(square) + eps)
 
-register("adam", (<Adam*>NOTHING)[0], [<Loop>adam[float, float], <Loop>adam[double, double]])
+register("adam", (<Adam*>NOTHING)[0], [<Update>adam[float, float], <Update>adam[double, double]])
 
 
 cdef void amsgrad(real** a, stored** s, Py_ssize_t n, const Adam* c,
@@ -53,7 +53,7 @@ cdef void amsgrad(real** a, stored** s, Py_ssize_t n, const Adam* c,
         p[i] = keep * u - (x * mean + y * d) / (r * root(square) + eps)
 
 register("amsgrad", (<Adam*>NOTHING)[0],
-         [<Loop>amsgrad[float, float], <Loop>amsgrad[double, double]])
+         [<Update>amsgrad[float, float], <Update>amsgrad[double, double]])
 
 
 cdef struct RMSprop:
@@ -78,7 +78,7 @@ cdef void rmsprop(real** a, stored** s, Py_ssize_t n, const RMSprop* c,
         p[i] = u - lr * (d / (root(square) + eps))
 
 register("rmsprop", (<RMSprop*>NOTHING)[0],
-         [<Loop>rmsprop[float, float], <Loop>rmsprop[double, double]])
+         [<Update>rmsprop[float, float], <Update>rmsprop[double, double]])
 
 
 cdef struct RMSpropMomentum:
@@ -105,7 +105,7 @@ cdef void rmsprop_momentum(real** a, stored** s, Py_ssize_t n, const RMSpropMome
         p[i] = u - lr * w
 
 register("rmsprop_momentum", (<RMSpropMomentum*>NOTHING)[0],
-         [<Loop>rmsprop_momentum[float, float], <Loop>rmsprop_momentum[double, double]])
+         [<Update>rmsprop_momentum[float, float], <Update>rmsprop_momentum[double, double]])
 
 
 cdef void rmsprop_centered(real** a, stored** s, Py_ssize_t n, const RMSpropMomentum* c,
@@ -135,7 +135,7 @@ cdef void rmsprop_centered(real** a, stored** s, Py_ssize_t n, const RMSpropMome
         p[i] = u - lr * w
 
 register("rmsprop_centered", (<RMSpropMomentum*>NOTHING)[0],
-         [<Loop>rmsprop_centered[float, float], <Loop>rmsprop_centered[double, double]])
+         [<Update>rmsprop_centered[float, float], <Update>rmsprop_centered[double, double]])
 
 
 cdef struct LAMB:
@@ -165,13 +165,13 @@ cdef void lamb_direction(real** a, stored** s, Py_ssize_t n, const LAMB* c, cons
 cdef void lamb(real** a, stored** s, Py_ssize_t n, const LAMB* c, const Factors* f) noexcept nogil:
     # p -= lr trust z, with m and v as lamb_direction left them      (You et al. 2020)
     cdef real x = <real>c.x, r = <real>c.r, eps = positive(<real>c.eps), wd = <real>c.wd
-    cdef real step = <real>(c.lr * f.trust)
+    cdef real step = <real>(c.lr * f.trust), unit = <real>f.unit
     cdef real* p = a[0]
     cdef stored* m = s[0]
     cdef stored* v = s[1]
     cdef Py_ssize_t i
     for i in range(n):
-        p[i] = p[i] - step * (x * m[i] / (r * root(<real>v[i]) + eps) + wd * p[i])
+        p[i] = p[i] - step * (unit * (x * m[i] / (r * root(<real>v[i]) + eps) + wd * p[i]))
 
-register("lamb", (<LAMB*>NOTHING)[0], [<Loop>lamb[float, float], <Loop>lamb[double, double]],
+register("lamb", (<LAMB*>NOTHING)[0], [<Update>lamb[float, float], <Update>lamb[double, double]],
          [<Direction>lamb_direction[float, float], <Direction>lamb_direction[double, double]])

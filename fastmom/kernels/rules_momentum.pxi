@@ -13,7 +13,7 @@ cdef void sgd(real** a, stored** s, Py_ssize_t n, const SGD* c, const Factors* f
     for i in range(n):
         p[i] = keep * p[i] - lr * (scale * g[i] + wd * p[i])
 
-register("sgd", (<SGD*>NOTHING)[0], [<Loop>sgd[float, float], <Loop>sgd[double, double]])
+register("sgd", (<SGD*>NOTHING)[0], [<Update>sgd[float, float], <Update>sgd[double, double]])
 
 
 cdef struct Momentum:
@@ -38,7 +38,7 @@ cdef void momentum(real** a, stored** s, Py_ssize_t n, const Momentum* c,
         p[i] = keep * u - (x * w + y * d)
 
 register("momentum", (<Momentum*>NOTHING)[0],
-         [<Loop>momentum[float, float], <Loop>momentum[double, double]])
+         [<Update>momentum[float, float], <Update>momentum[double, double]])
 
 
 cdef struct AggMo:
@@ -68,7 +68,7 @@ cdef void aggmo(real** a, stored** s, Py_ssize_t n, const AggMo* c,
         for i in range(n):
             p[i] = p[i] - step * v[i]
 
-register("aggmo", (<AggMo*>NOTHING)[0], [<Loop>aggmo[float, float], <Loop>aggmo[double, double]])
+register("aggmo", (<AggMo*>NOTHING)[0], [<Update>aggmo[float, float], <Update>aggmo[double, double]])
 
 
 cdef struct Sign:
@@ -91,7 +91,7 @@ cdef void sign(real** a, stored** s, Py_ssize_t n, const Sign* c, const Factors*
         w = lr if w > zero else (-lr if w < zero else lr * w)      # of 0 it is 0, of NaN NaN
         p[i] = keep * p[i] - w
 
-register("sign", (<Sign*>NOTHING)[0], [<Loop>sign[float, float], <Loop>sign[double, double]])
+register("sign", (<Sign*>NOTHING)[0], [<Update>sign[float, float], <Update>sign[double, double]])
 
 
 cdef struct MuonMomentum:
@@ -114,7 +114,7 @@ cdef void muon_momentum(real** a, stored** s, Py_ssize_t n, const MuonMomentum* 
         u[i] = <stored>(x * w + y * d)
 
 register("muon_momentum", (<MuonMomentum*>NOTHING)[0],
-         [<Loop>muon_momentum[float, float], <Loop>muon_momentum[double, double]])
+         [<Update>muon_momentum[float, float], <Update>muon_momentum[double, double]])
 
 
 cdef struct LARS:
@@ -135,17 +135,17 @@ cdef void lars_direction(real** a, stored** s, Py_ssize_t n, const LARS* c, cons
 cdef void lars(real** a, stored** s, Py_ssize_t n, const LARS* c, const Factors* f) noexcept nogil:
     # d = trust (s g + wd p);  v = m v + k d;  p -= x v + y d      (You, Gitman and Ginsburg 2017)
     cdef real m = <real>c.m, k = <real>c.k, x = <real>c.x, y = <real>c.y, wd = <real>c.wd
-    cdef real scale = <real>f.scale, trust = <real>f.trust, d, w, u
+    cdef real scale = <real>f.scale, trust = <real>f.trust, unit = <real>f.unit, d, w, u
     cdef real* p = a[0]
     cdef real* g = a[1]
     cdef stored* v = s[0]
     cdef Py_ssize_t i
     for i in range(n):
         u = p[i]
-        d = trust * (scale * g[i] + wd * u)
+        d = trust * (unit * (scale * g[i] + wd * u))
         w = m * v[i] + k * d
         v[i] = <stored>w
         p[i] = u - (x * w + y * d)
 
-register("lars", (<LARS*>NOTHING)[0], [<Loop>lars[float, float], <Loop>lars[double, double]],
+register("lars", (<LARS*>NOTHING)[0], [<Update>lars[float, float], <Update>lars[double, double]],
          [<Direction>lars_direction[float, float], <Direction>lars_direction[double, double]])

@@ -1,12 +1,26 @@
 # The stages around a rule, and the sums that norms come from.
 
-cdef void load(real* out, const real* g, Py_ssize_t n, double scale, double limit) noexcept nogil:
+cdef void load(real* out, const real* g, Py_ssize_t n, const double* scale,
+               double limit) noexcept nogil:
     # h = min(max(s g, -c), c), written so that a NaN stays a NaN
-    cdef real s = <real>scale, high = <real>limit, low = -<real>limit
+    cdef real s = <real>scale[0], high = <real>limit, low = -<real>limit
     cdef real h
     cdef Py_ssize_t i
     for i in range(n):
         h = s * g[i]
+        h = high if high < h else h
+        out[i] = low if low > h else h
+
+
+cdef void rescale(real* out, const real* g, Py_ssize_t n, const double* scale,
+                  double limit) noexcept nogil:
+    # as load, in double and in two steps that are both up or both down: only the result is rounded
+    cdef double first = scale[0], second = scale[1]
+    cdef real high = <real>limit, low = -<real>limit
+    cdef real h
+    cdef Py_ssize_t i
+    for i in range(n):
+        h = <real>(second * (first * <double>g[i]))
         h = high if high < h else h
         out[i] = low if low > h else h
 
@@ -31,6 +45,8 @@ cdef double square_sum(const real* x, Py_ssize_t n) noexcept nogil:
 
 # The average moves by the rule of plain descent:  e = k e - (k - 1) p
 _table.stages = [
-    Stages(<Load>load[float], <Loop>sgd[float, float], <Sum>square_sum[float]),
-    Stages(<Load>load[double], <Loop>sgd[double, double], <Sum>square_sum[double]),
+    Stages(<Load>load[float], <Load>rescale[float], <Update>sgd[float, float],
+           <Sum>square_sum[float], False),
+    Stages(<Load>load[double], <Load>rescale[double], <Update>sgd[double, double],
+           <Sum>square_sum[double], True),
 ]

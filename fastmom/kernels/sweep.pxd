@@ -8,12 +8,21 @@ cdef enum:
     LINE = 64               # bytes of a cache line
     GRADIENT = 1            # place of the gradient among a tensor's arrays
     STATE = 2               # and of the first state buffer
+    SHIFT = 600             # numbers are squared after multiplication with 2^-SHIFT, 1 or 2^SHIFT
 
 cdef enum Stage:
     UPDATE
     GRADIENT_SUMS           # square sums of the gradients
     DIRECTION_SUMS          # square sums of the parameters and of their rules' directions
     N_STAGES
+
+cdef struct Scaled:         # m 2^e, for what may leave the range of double
+    double m
+    int e
+
+cdef struct SquareSum:      # value 4^(SHIFT shift)
+    double value
+    int shift
 
 cdef struct Tensor:
     Py_ssize_t size
@@ -23,7 +32,9 @@ cdef struct Tensor:
     Form form               # of what dtypes its arrays are
     Factors factors
     double sign             # of its gradient: -1 to maximize
-    double norm             # of its gradient, where it was needed
+    Scaled norm             # of its gradient, where it was needed
+    bint rescaled           # its scale is beyond its type: the gradient is multiplied on its way in
+    double scale[2]         # what with: scale[1] counts if it is rescaled
     char* data[MAX_ARRAYS]  # parameter, gradient (NULL: skip this tensor), state, average
     Py_ssize_t item[MAX_ARRAYS]     # bytes of an element of each
 
@@ -41,7 +52,7 @@ cdef struct Plan:
     Tensor* tensors
     Chunk* chunks
     Row* rows
-    double* partial         # square sums, two per chunk
+    SquareSum* partial      # two per chunk
     const Table* table
     Py_ssize_t n_tensors
     Py_ssize_t n_chunks
@@ -57,6 +68,3 @@ cdef struct Plan:
 
 cdef int sweep(Plan* plan, Stage stage, Py_ssize_t work, int parts) except -1
 cdef void cut(Plan* plan) noexcept
-cdef double tensor_sum(const Plan* plan, const Tensor* t, int which) noexcept
-cdef bint has_direction(const Plan* plan, const Row* row) noexcept
-cdef void set_trust(Plan* plan) noexcept

@@ -6,10 +6,9 @@ threads: the same bits for any team. A thread takes one contiguous run of chunks
 the elements, which the hardware's prefetchers follow.
 """
 
-from libc.math cimport sqrt
+from libc.math cimport INFINITY
 
-from fastmom.kernels.rules cimport (FLOAT32, MAX_ARRAYS, Direction, Factors, Loop, Stages,
-                                    TrustRatio)
+from fastmom.kernels.rules cimport MAX_ARRAYS, Direction, Factors, Update, Stages
 from fastmom.kernels.system cimport fm_float_mode, fm_flush_begin, fm_flush_end
 from fastmom.kernels.team cimport spread
 
@@ -18,7 +17,11 @@ cdef enum:
     PIECE = 1024            # elements of gradients loaded at a time
     SERIAL_BELOW = 32768    # elements: below this, waking a team costs more than it saves
 
-cdef Factors ONES = Factors(1, 1)
+cdef Factors ONES = Factors(1, 1, 1)
+
+# Squares of numbers whose square sum is between these are neither lost nor infinite.
+cdef double FEW = 2.0 ** -900, MANY = 2.0 ** 1000
+cdef double[2] UP = [2.0 ** SHIFT, 1], DOWN = [2.0 ** -SHIFT, 1]
 
 cdef void cut(Plan* plan) noexcept:
     """Lay out the chunks of tensors whose sizes are set."""
@@ -27,7 +30,7 @@ cdef void cut(Plan* plan) noexcept:
     for i in range(plan.n_tensors):
         t = &plan.tensors[i]
         t.first = k
-        t.factors, t.sign = ONES, 1
+        t.factors, t.sign, t.scale[0] = ONES, 1, 1
         for offset in range(0, t.size, CHUNK):
             plan.chunks[k] = Chunk(i, offset, min(<Py_ssize_t>CHUNK, t.size - offset),
                                    start + offset)
@@ -94,8 +97,9 @@ cdef inline void visit(const Plan* plan, Stage stage, const Tensor* t, Py_ssize_
     if stage == UPDATE:
         update(plan, t, chunk, scratch)
     elif stage == GRADIENT_SUMS:
-        plan.partial[2 * k] = plan.table.stages[<int>t.form].square_sum(
-            t.data[GRADIENT] + chunk.offset * t.item[GRADIENT], chunk.size)
+        plan.partial[2 * k] = square_sum(
+            &plan.table.stages[<int>t.form],
+            t.data[GRADIENT] + chunk.offset * t.item[GRADIENT], chunk.size, scratch)
     else:
         direct(plan, t, chunk, scratch, plan.partial + 2 * k)
 
@@ -105,14 +109,14 @@ cdef inline void update(const Plan* plan, const Tensor* t, const Chunk* chunk,
     """Take each piece of one chunk through the stages: load, rule, average."""
     cdef char* a[MAX_ARRAYS]
     cdef const Row* row = &plan.rows[t.row]
-    cdef Loop rule = plan.table.rules[row.rule].loop[<int>t.form]
+    cdef Update rule = plan.table.rules[row.rule].loop[<int>t.form]
     cdef Factors factors = remaining(plan, t)
     # All but the first chunk start on a cache line. Unlike sums, updates may be cut anywhere.
     cdef Py_ssize_t start = chunk.offset + t.lead if chunk.offset else 0
     cdef Py_ssize_t stop = min(chunk.offset + CHUNK + t.lead, t.size)
     # Loaded gradients lie in a buffer in the first-level cache, in pieces small enough that all of
     # the chunk's streams keep flowing.
-    cdef Py_ssize_t size = PIECE if plan.limited else CHUNK + LINE
+    cdef Py_ssize_t size = PIECE if loaded(plan, t) else CHUNK + LINE
     while start < stop:
         size = min(size, stop - start)
         point(plan, t, a, start)
@@ -123,7 +127,7 @@ cdef inline void update(const Plan* plan, const Tensor* t, const Chunk* chunk,
 
 
 cdef inline void direct(const Plan* plan, const Tensor* t, const Chunk* chunk, char* scratch,
-                        double* sums) noexcept nogil:
+                        SquareSum* sums) noexcept nogil:
     """Square sums over one chunk of a rule's parameters and of its direction."""
     cdef char* a[MAX_ARRAYS]
     cdef const Row* row = &plan.rows[t.row]
@@ -133,10 +137,25 @@ cdef inline void direct(const Plan* plan, const Tensor* t, const Chunk* chunk, c
     if direction == NULL:
         return
     point(plan, t, a, chunk.offset)
+    sums[0] = square_sum(stages, a[0], chunk.size, scratch)
     load(plan, t, a, chunk.size, scratch)
     direction(a, a + STATE, chunk.size, row.c, &factors, scratch)   # reads each element first
-    sums[0] = stages.square_sum(a[0], chunk.size)
-    sums[1] = stages.square_sum(scratch, chunk.size)
+    sums[1] = square_sum(stages, scratch, chunk.size, scratch)
+
+
+cdef inline SquareSum square_sum(const Stages* stages, const char* x, Py_ssize_t n,
+                                 char* scratch) noexcept nogil:
+    """Sum squares, in another unit where they would overflow or be lost; may overwrite scratch."""
+    cdef double value = stages.square_sum(x, n)
+    cdef int shift
+    cdef const double* unit
+    if FEW < value < MANY or not stages.squares_overflow:
+        return SquareSum(value, 0)
+    shift = -1 if value <= FEW else 1
+    unit = &UP[0] if shift < 0 else &DOWN[0]
+    stages.load(scratch, x, n, unit, INFINITY)
+    value = stages.square_sum(scratch, n)
+    return SquareSum(value, 0 if value == 0 else shift)
 
 
 # The stages of a piece. Each leaves pointers to what the next one shall work on in a.
@@ -151,17 +170,22 @@ cdef inline void point(const Plan* plan, const Tensor* t, char** a,
 cdef inline Factors remaining(const Plan* plan, const Tensor* t) noexcept nogil:
     """The factors that are left for the rule to apply."""
     cdef Factors factors = t.factors
-    if plan.limited:
+    if loaded(plan, t):
         factors.scale = 1
     return factors
 
 
+cdef inline bint loaded(const Plan* plan, const Tensor* t) noexcept nogil:
+    return plan.limited or t.rescaled
+
+
 cdef inline void load(const Plan* plan, const Tensor* t, char** a, Py_ssize_t size,
                       char* scratch) noexcept nogil:
-    """Limit gradients by value on their way into the rule."""
-    if plan.limited:
-        plan.table.stages[<int>t.form].load(scratch, a[GRADIENT], size, t.factors.scale,
-                                            plan.limit)
+    """Scale and limit gradients on their way into the rule, where it cannot scale them itself."""
+    cdef const Stages* stages = &plan.table.stages[<int>t.form]
+    if loaded(plan, t):
+        (stages.rescale if t.rescaled else stages.load)(scratch, a[GRADIENT], size, t.scale,
+                                                        plan.limit)
         a[GRADIENT] = scratch
 
 
@@ -172,33 +196,3 @@ cdef inline void average(const Plan* plan, const Tensor* t, char** a,
     if plan.average:
         h[0], h[1] = a[plan.average], a[0]
         plan.table.stages[<int>t.form].average(h, NULL, size, plan.smoothing, &ONES)
-
-
-# Between sweeps ----------------------------------------------------------------------------------
-
-cdef double tensor_sum(const Plan* plan, const Tensor* t, int which) noexcept:
-    """One of the two sums of a tensor, from its chunks in order."""
-    cdef double total = 0
-    cdef Py_ssize_t k
-    for k in range(t.first, t.first + (t.size + CHUNK - 1) // CHUNK):
-        total += plan.partial[2 * k + which]
-    return total
-
-
-cdef bint has_direction(const Plan* plan, const Row* row) noexcept:
-    return plan.table.rules[row.rule].direction[<int>FLOAT32] != NULL
-
-
-cdef void set_trust(Plan* plan) noexcept:
-    """Set each tensor's trust ratio: coefficient |p| / (|direction| + eps), 1 where one is zero."""
-    cdef const TrustRatio* c
-    cdef Tensor* t
-    cdef double p, r
-    cdef Py_ssize_t i
-    for i in range(plan.n_tensors):
-        t = &plan.tensors[i]
-        if t.data[GRADIENT] != NULL and has_direction(plan, &plan.rows[t.row]):
-            c = <const TrustRatio*>plan.rows[t.row].c
-            p, r = sqrt(tensor_sum(plan, t, 0)), sqrt(tensor_sum(plan, t, 1))
-            t.factors.trust = (1 if p == 0 or r == 0
-                               else c.trust_coefficient * p / (r + c.trust_eps))

@@ -100,8 +100,8 @@ def test_an_engine_that_is_extended_goes_on() -> None:
     rows = [momentum(m=0.9, k=1.0, x=0.1, y=0.0, wd=0.0, keep=1.0)]
     results = []
     for grow in (False, True):
-        params, velocities, averages = ([a.copy() for a in start], [np.zeros_like(p) for p in start],
-                                        [a.copy() for a in start])
+        params, averages = ([a.copy() for a in start] for _ in range(2))
+        velocities = [np.zeros_like(a) for a in start]
         state = list(zip(velocities, averages, strict=True))
         few = 2 if grow else 3
         engine = Engine(params[:few], state[:few], True)

@@ -1,0 +1,10 @@
+"""The factors of each tensor's gradient and direction, between the sweeps of a step."""
+
+from fastmom.kernels.sweep cimport Plan, Row, Scaled
+
+cdef bint has_direction(const Plan* plan, const Row* row) noexcept
+cdef Scaled set_norms(Plan* plan, double scale) noexcept
+cdef void set_scales(Plan* plan, Scaled norm, double scale, double clip_norm,
+                     double clip_norm_per_tensor) noexcept
+cdef void set_trust(Plan* plan) noexcept
+cdef double plain(Scaled x) noexcept
