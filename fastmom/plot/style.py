@@ -106,8 +106,10 @@ def legend(figure: Figure, handles: Sequence[Any], title: str = "") -> None:
     widths = [7 + max(map(len, handle.get_label().split("\n"))) for handle in handles]
     columns = len(handles) if sum(widths) <= room else room // max(widths)
     by_rows = [handle for column in range(columns) for handle in handles[column::columns]]
+    rows = [handles[i:i + columns] for i in range(0, len(handles), columns or 1)]
+    lines = sum(1 + max(handle.get_label().count("\n") for handle in row) for row in rows)
     title = "\n".join(textwrap.fill(line, room) for line in title.split("\n"))
-    lines = len(title.split("\n")) * bool(title) + len(handles[::columns or 1])
+    lines += (1 + title.count("\n")) * bool(title)
     figure.set_figheight(figure.get_figheight() + LINE * lines)
     figure.legend(handles=by_rows, loc="outside upper left", ncols=max(columns, 1), frameon=False,
                   fontsize=NORMAL, title=title or None, title_fontsize=NORMAL, alignment="left",
