@@ -2,7 +2,7 @@
 
 import sys
 
-from fastmom.cli import main
+from fastmom_command import main
 
 if __name__ == "__main__":
     sys.exit(main())

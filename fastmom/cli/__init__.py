@@ -23,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     It is 2 for bad input, 3 for a training that has diverged, 130 after Ctrl-C, and 141 once nobody
     reads the output.
     """
+    if sys.stdout is None:      # closed by whoever has started the program
+        sys.stdout = open(os.devnull, "w")      # noqa: SIM115
     parser = make_parser()
     args, unknown = parser.parse_known_args(argv)
     if unknown:

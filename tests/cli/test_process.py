@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,44 @@ def test_a_closed_pipe_ends_it_quietly(digits: Path, epochs: int) -> None:
             os.close(reading)
         _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (141, b"")
+
+
+@POSIX
+def test_ctrl_c_while_the_package_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "numpy").mkdir()
+    (tmp_path / "numpy" / "__init__.py").write_text(
+        "import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    handled = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+            [sys.executable, "-m", "fastmom_command", "info"], stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, preexec_fn=handled,
+            env={**os.environ, "PYTHONPATH": str(tmp_path)}) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"importing\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, b"interrupted\n")
+
+
+@pytest.mark.parametrize(("numpy", "message"), [
+    ("", "FASTMOM_ISA: instruction set 'foo' cannot be used on this machine "),
+    ("raise ImportError('no numpy\\nfor you')", "no numpy for you")])
+def test_a_package_that_cannot_be_loaded_is_one_line(numpy: str, message: str,
+                                                     tmp_path: Path) -> None:
+    if numpy:
+        (tmp_path / "numpy.py").write_text(numpy)
+    done = subprocess.run(
+        [sys.executable, "-m", "fastmom_command", "info"], capture_output=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "FASTMOM_ISA": "foo"})
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(f"fastmom: error: {message}".encode())
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_the_program_is_the_one_that_catches_this() -> None:
+    program, = (entry for entry in metadata.entry_points(group="console_scripts")
+                if entry.name == "fastmom")
+    assert program.value == "fastmom_command:main"
 
 
 def test_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
