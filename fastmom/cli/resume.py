@@ -22,6 +22,7 @@ from fastmom.cli.files import writing
 from fastmom.cli.network import HYPER, shown
 from fastmom.cli.options import NATURAL, POSITIVE, SHARE, option_of, word
 from fastmom.data import Dataset
+from fastmom.nn import saving
 from fastmom.nn.callbacks.base import Logs
 from fastmom.optim import OPTIMIZERS
 from fastmom.optim.schedules import ReduceOnPlateau, Schedule
@@ -222,14 +223,14 @@ def resumed(directory: Path) -> tuple[nn.Sequential, Record]:
 
 
 def read(path: Path) -> tuple[nn.Sequential, Record]:
-    """Return the model and the record in this checkpoint."""
+    """Return the model and the record in this checkpoint, which is read once."""
     with checkpoint.opened(path) as saved:
         try:
             record = Record.restored((saved.extra or {}).get("extra"), saved.epoch)
         except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
             reason = f"it has no {error}" if isinstance(error, KeyError) else error
             raise CheckpointError(f"--resume: {path}: {reason}") from None
-    model = nn.Sequential.load(path)
+        model = saving.read(nn.Sequential, saved)
     if model.optimizer is None or model.metrics != ["accuracy"]:
         raise CheckpointError(f"--resume: {path}: its model is not that of fastmom train")
     record.source = path

@@ -103,11 +103,16 @@ def load(make: Callable[..., Model], path: str | os.PathLike[str]) -> Model:
         If the file cannot be opened.
     """
     with checkpoint.opened(path) as saved:
-        try:
-            model = _made(make, saved)
-        except MALFORMED as error:
-            raise CheckpointError(f"{path} holds no model that can be made: {error}") from error
-        saved.fill(params=model._stack.weights, optimizer=model.optimizer, rng=model._order)
+        return read(make, saved)
+
+
+def read(make: Callable[..., Model], saved: checkpoint.OpenCheckpoint) -> Model:
+    """Make the model that `save` wrote to a file that is open already, as `load` does."""
+    try:
+        model = _made(make, saved)
+    except MALFORMED as error:
+        raise CheckpointError(f"{saved.path} holds no model that can be made: {error}") from error
+    saved.fill(params=model._stack.weights, optimizer=model.optimizer, rng=model._order)
     model.epoch = saved.epoch or 0
     return model
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from commands import figures, run, start, write
 
-from fastmom import checkpoint, nn
+from fastmom import checkpoint, nn, npz
 from fastmom.cli.resume import Checkpoints, Record
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
@@ -237,6 +237,24 @@ def test_a_damaged_checkpoint_is_passed_over(digits: Path, tmp_path: Path,
     assert capsys.readouterr().err.startswith(
         f"fastmom train: warning: passed over: {damaged} is damaged: ")
     assert content(parts) == content(whole)
+
+
+def test_a_checkpoint_is_read_once(adam: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, read = list[Path](), list[str]()
+
+    def open_(archive: Any, path: Path, original: Any = npz.Archive.__init__) -> None:
+        opened.append(path)
+        original(archive, path)
+
+    def read_(archive: Any, name: str, *out: Any, original: Any = npz.Archive.read,
+              **more: Any) -> Any:
+        read.append(name)
+        return original(archive, name, *out, **more)
+    monkeypatch.setattr(npz.Archive, "__init__", open_)
+    monkeypatch.setattr(npz.Archive, "read", read_)
+    assert run("--checkpoint", adam, "--resume") == 0
+    assert opened == [adam / "checkpoint-00000002.npz"]
+    assert len(read) == len(set(read)) > 10
 
 
 def foreign(directory: Path) -> None:
