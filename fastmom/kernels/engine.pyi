@@ -1,9 +1,10 @@
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+@final
 class Engine:
     params: list[NDArray[Any]]
     state: list[tuple[NDArray[Any], ...]]
@@ -18,8 +19,8 @@ class Engine:
     nonfinite: str
     blocked_by: str | None
     parts: int
-    def __init__(self, params: list[Any], state: list[Any], averaged: bool = False) -> None: ...
     averaged: bool
+    def __new__(cls, params: list[Any], state: list[Any], averaged: bool = False) -> Engine: ...
     def extended(self, params: list[Any], state: list[Any]) -> Engine: ...
     def orient(self, signs: list[float]) -> None: ...
     def smooth(self, decay: float) -> None: ...

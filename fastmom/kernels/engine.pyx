@@ -6,6 +6,7 @@ same of the array that owns the memory); a difference takes the slow path, which
 raises. Nothing is written before everything is validated.
 """
 
+cimport cython
 from cpython.object cimport PyObject
 from libc.float cimport FLT_MAX
 from libc.math cimport INFINITY, isfinite
@@ -32,6 +33,7 @@ cdef list FORMS = [          # dtypes of a parameter (and its gradient and avera
 ]
 
 
+@cython.final
 cdef class Engine:
     """Binds parameters, state and gradients of one optimizer and updates them in place.
 

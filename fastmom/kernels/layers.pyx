@@ -5,6 +5,7 @@ in the library. Subnormals are flushed, as in the optimizers' rules: one that go
 slow every product down.
 """
 
+cimport cython
 cimport numpy as cnp
 from libc.stdint cimport uint32_t, uint64_t
 

@@ -10,6 +10,7 @@ cdef void share(const void* what, int part, int parts) noexcept nogil:
     fm_flush_end(mode)
 
 
+@cython.final
 cdef class Nonzeros:
     """The nonzeros of a batch ``x``, for its products with a layer's weights and gradients.
 

@@ -2,7 +2,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+_Array = NDArray[Any]
 
-def advance(series: Array, axis: int, momentum: float, debias: bool, total: Array, count: Array,
-            low: Array, high: Array) -> Array: ...
+def advance(series: _Array, axis: int, momentum: float, debias: bool, total: _Array, count: _Array,
+            low: _Array, high: _Array) -> _Array: ...

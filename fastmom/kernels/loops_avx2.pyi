@@ -1,0 +1,2 @@
+rules: dict[str, tuple[str, ...]]
+table: object
