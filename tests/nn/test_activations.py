@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fastmom.kernels import layers as kernels
 from fastmom.nn.activations import ACTIVATIONS, Activation, LeakyReLU, Softmax, get_activation
 
 EPS = {dtype: float(np.finfo(dtype).eps) for dtype in (np.float32, np.float64)}
@@ -108,6 +109,23 @@ def test_slope_says_what_the_activation_does(name: str) -> None:
     activation.backward(dy, y)
     np.testing.assert_array_equal(y, np.where(z > 0, z, activation.slope * z))
     np.testing.assert_array_equal(dy, np.where(z > 0, 1, activation.slope))
+
+
+@pytest.mark.parametrize("dtype", EPS)
+@pytest.mark.parametrize("given", ["linear", "relu", "leaky_relu", {"leaky_relu": 0.0}])
+def test_a_dense_layer_agrees_where_values_are_not_finite(given: Any, dtype: Any) -> None:
+    values = np.array([-np.inf, -1, 0, 1, np.inf, np.nan], dtype)
+    z, dy = map(np.ascontiguousarray, np.meshgrid(values, values, indexing="ij"))
+    activation = allocated(given, z.shape, dtype)
+    y, dz, bias, sums = z.copy(), dy.copy(), np.zeros(len(z), dtype), np.empty(len(z), dtype)
+    with np.errstate(invalid="ignore"):
+        activation.forward(y, True)
+        activation.backward(dz, y)
+    assert not np.isnan(y[:-1]).any()
+    kernels.bias_activation(z, bias, activation.slope)
+    kernels.activation_gradient(dy, z, sums, activation.slope)
+    np.testing.assert_array_equal(z, y)
+    np.testing.assert_array_equal(dy, dz)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
