@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,9 +23,12 @@ class Activation:
         For a function that is ``z`` where ``z > 0`` and ``slope * z`` elsewhere, that factor.
     in_use : bool
         Whether a layer has it already.
+    buffers : tuple of str
+        Attributes that a pass assigns; they are not stored in a pickle.
     """
 
     name: str
+    buffers: ClassVar[tuple[str, ...]] = ()
     slope: float | None = None
     in_use = False
 
@@ -42,6 +45,9 @@ class Activation:
         `y` is what the latest `forward`, in training, has made.
         """
         raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in self.buffers}
 
     def describe(self) -> Any:
         """Return what `get_activation` makes it from again: its name, or {name: argument}."""
@@ -97,6 +103,7 @@ class LeakyReLU(Activation):
     """
 
     name = "leaky_relu"
+    buffers = ("negative", "scaled")
 
     def __init__(self, negative_slope: float = 0.2) -> None:
         self._slope = number("negative_slope", negative_slope, 0)
@@ -123,6 +130,7 @@ class ReLU(Activation):
     """``max(z, 0)``; its derivative at 0 is taken as 0."""
 
     name = "relu"
+    buffers = ("positive",)
     slope = 0.0
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -148,6 +156,7 @@ class Sigmoid(Activation):
     """``1 / (1 + exp(-z))``."""
 
     name = "sigmoid"
+    buffers = ("derivative",)
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.derivative = np.empty(shape, dtype)
@@ -165,6 +174,7 @@ class Tanh(Activation):
     """The hyperbolic tangent."""
 
     name = "tanh"
+    buffers = ("derivative",)
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.derivative = np.empty(shape, dtype)
@@ -192,6 +202,7 @@ class Softmax(Activation):
     """``exp(z_i) / sum_j exp(z_j)`` over the last axis, without overflow."""
 
     name = "softmax"
+    buffers = ("column",)
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.column = np.empty((*shape[:-1], 1), dtype)
@@ -215,6 +226,7 @@ class GELU(Activation):
     """
 
     name = "gelu"
+    buffers = ("derivative",)
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.derivative = np.empty(shape, dtype)
