@@ -12,7 +12,8 @@ from fastmom.checks import integer
 from fastmom.kernels import layers as kernels
 from fastmom.nn.activations import get_activation
 from fastmom.nn.initializers import get_initializer
-from fastmom.nn.layer_base import Check, Layer, Shape, Weight, assign
+from fastmom.nn.layer_base import Layer, Shape, Weight, assign
+from fastmom.nn.registered import Check
 from fastmom.types import Array
 
 FEWEST = 32     # units below which products that skip zeros gain nothing: less than two vectors

@@ -1,10 +1,9 @@
-"""The base of all layers: arguments, weights, buffers, and registration by name."""
+"""The base of all layers: weights, buffers and copies."""
 
 from __future__ import annotations
 
 import copy
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import numpy as np
@@ -12,15 +11,13 @@ import numpy as np
 from fastmom.checks import flag, integer, reject_unknown
 from fastmom.nn.activations import Linear
 from fastmom.nn.initializers import INITIALIZERS, Initializer
+from fastmom.nn.registered import Registered
 from fastmom.optim.state import check_fits
 from fastmom.types import Array
 
 Shape: TypeAlias = tuple[int, ...]
-Check: TypeAlias = Callable[[Any], Any]
 
 assign = object.__setattr__     # what a pass keeps: past the checks, which would cost 0.4 us each
-LAYERS: dict[str, type[Layer]] = {}     # by the name they have in files; made by subclassing
-OWN_MODULES = "fastmom.nn."
 
 
 class Weight(NamedTuple):
@@ -31,7 +28,7 @@ class Weight(NamedTuple):
     trained: bool = True
 
 
-class Layer:
+class Layer(Registered):
     """Base of all layers: no weights, output shaped like the input.
 
     A subclass overrides `forward` and `backward`; with weights `describe_weights`; with another
@@ -81,13 +78,11 @@ class Layer:
     array([[2., 2.]], dtype=float32)
     """
 
-    arguments: ClassVar[Mapping[str, Check] | Sequence[str]] = ()
     fixed: ClassVar[tuple[str, ...]] = ()
     buffers: ClassVar[tuple[str, ...]] = ()
     counters: ClassVar[tuple[str, ...]] = ()
     is_view: ClassVar[bool] = False     # whether it passes on the same numbers in another shape
 
-    kind: ClassVar[str]                 # the name in files
     _passing: ClassVar[frozenset[str]] = frozenset()    # names that a pass assigns
     _names: ClassVar[frozenset[str] | None] = None      # all names, where others are refused
 
@@ -104,12 +99,7 @@ class Layer:
     _changes: list[int] | None = None                   # counts what passes have to take up
 
     def __init_subclass__(cls, name: str | None = None) -> None:
-        cls.kind = name or cls.__name__
-        known, own = LAYERS.get(cls.kind), cls.__module__.startswith(OWN_MODULES)
-        if known is None or own or not known.__module__.startswith(OWN_MODULES):
-            LAYERS[cls.kind] = cls
-        elif name is not None:
-            raise ValueError(f"name={name!r} is a layer of fastmom; give {cls.__name__} another")
+        super().__init_subclass__(name)
         cls._passing = frozenset((*cls.buffers, *cls.counters, "in_use", "output_shape"))
         cls._names = None
         if "buffers" in vars(cls):
@@ -235,16 +225,44 @@ class Layer:
             return self.arguments[name](value)
         return value
 
-    # Copies ---------------------------------------------------------------------------------------
+    # Copies and files -----------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
+        """Return all but buffers and gradients, and each weight once: joblib knows no sharing."""
+        kept = self._without_buffers()
+        if self._weights is None:
+            return kept
+        arrays = [*self.params, *self.state, *self.grads]
+        place = {id(array): i for i, array in enumerate(arrays)}
+        places = {name: place[id(value)] for name, value in kept.items() if id(value) in place}
+        for name in ("params", "state", "grads", "_weights", *places):
+            kept.pop(name, None)
+        return {**kept, "_arrays": (self.params, self.state, places)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        params, kept, places = state.pop("_arrays", (None, None, {}))
+        vars(self).update(state)
+        if params is not None:
+            grads = [np.zeros_like(p) for p in params]
+            arrays = [*params, *kept, *grads]
+            vars(self).update({name: arrays[i] for name, i in places.items()},
+                              params=params, state=kept, grads=grads)
+            self.close()
+
+    def describe(self) -> dict[str, Any]:
+        """Return class, arguments and input shape as data for JSON; raises TypeError."""
+        return {**super().describe(),
+                "input_shape": None if self.input_shape is None else list(self.input_shape),
+                **({} if self.trainable else {"trainable": False})}
+
+    def _without_buffers(self) -> dict[str, Any]:
         passing = {*self._passing, "_changes"} - {*self.counters, "output_shape"}
         return {name: value for name, value in vars(self).items() if name not in passing}
 
     def twin(self) -> Self:
         """Return a layer with the same weights, the arrays themselves, and no buffers."""
-        twin = copy.copy(self)
-        vars(twin)["activation"] = copy.copy(self.activation)
+        twin = object.__new__(type(self))
+        vars(twin).update(self._without_buffers(), activation=copy.copy(self.activation))
         return twin
 
     def headless(self) -> Self:
@@ -252,46 +270,6 @@ class Layer:
         other = object.__new__(type(self))
         vars(other).update(vars(self), activation=Linear())
         return other
-
-    # Descriptions ---------------------------------------------------------------------------------
-
-    def describe(self) -> dict[str, Any]:
-        """Return class, arguments and input shape as data for JSON; `saving` undoes it.
-
-        Raises
-        ------
-        TypeError
-            If the layer could not be made again from them.
-        """
-        if LAYERS.get(self.kind) is not type(self):
-            raise TypeError(f"{type(self).__name__} cannot be stored: {self.kind!r} is the name of "
-                            f"another layer; define it with class {type(self).__name__}(nn.Layer, "
-                            f"name='...')")
-        for name, parameter in inspect.signature(type(self)).parameters.items():
-            if name not in self.arguments and parameter.default is parameter.empty \
-                    and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                raise TypeError(f"{type(self).__name__} cannot be stored: its argument {name!r} is "
-                                f"not in {type(self).__name__}.arguments")
-        arguments = {name: described(getattr(self, name)) for name in self.arguments}
-        return {"layer": self.kind, "arguments": arguments,
-                "input_shape": None if self.input_shape is None else list(self.input_shape),
-                **({} if self.trainable else {"trainable": False})}
-
-    def __repr__(self) -> str:
-        shown = []
-        for name, parameter in inspect.signature(type(self)).parameters.items():
-            text, default = repr(getattr(self, name, "?")), parameter.default
-            if default is parameter.empty:
-                shown.append(text)
-            elif text != repr(default) and not (default is None and text == "'linear'"):
-                shown.append(f"{name}={text}")
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-
-def described(value: Any) -> Any:
-    """Return an argument as data for JSON: an activation, say, by its name."""
-    describe = getattr(value, "describe", None)
-    return value if describe is None else describe()
 
 
 def copy_into(own: Sequence[Array], weights: Any) -> None:

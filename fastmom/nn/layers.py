@@ -12,7 +12,8 @@ import numpy as np
 from fastmom.checks import number
 from fastmom.kernels import layers as kernels
 from fastmom.nn.activations import get_activation
-from fastmom.nn.layer_base import Check, Layer, Shape, assign
+from fastmom.nn.layer_base import Layer, Shape, assign
+from fastmom.nn.registered import Check
 from fastmom.types import Array
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from fastmom.checks import number
 from fastmom.nn.initializers import INITIALIZERS
-from fastmom.nn.layer_base import Check, Layer, Shape, Weight
+from fastmom.nn.layer_base import Layer, Shape, Weight
+from fastmom.nn.registered import Check
 from fastmom.types import Array
 
 

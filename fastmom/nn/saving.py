@@ -11,9 +11,10 @@ import numpy as np
 from fastmom import checkpoint
 from fastmom.checkpoint import CheckpointError
 from fastmom.checks import integer
-from fastmom.nn.layer_base import LAYERS, Layer
+from fastmom.nn.layer_base import Layer
 from fastmom.nn.loop import Task
 from fastmom.nn.losses import LOSSES, Loss
+from fastmom.nn.registered import LAYERS
 from fastmom.nn.stack import Stack, declared_weights
 from fastmom.optim import OPTIMIZERS, Optimizer
 from fastmom.optim.schedule_base import Schedule

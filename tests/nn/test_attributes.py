@@ -70,7 +70,7 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "rate": (lambda m: setattr(m.layers[3], "rate", 5), ValueError, "rate must be a number from 0"),
     "momentum": (lambda m: setattr(m.layers[2], "momentum", -1), ValueError, "momentum must be"),
     "eps": (lambda m: setattr(m.layers[2], "eps", 0), ValueError, "eps must be"),
-    "units": (lambda m: setattr(m.layers[1], "units", 9), AttributeError, "units of Dense is fixed"),
+    "units": (lambda m: setattr(m.layers[1], "units", 9), AttributeError, "units of Dense is fix"),
     "activation": (lambda m: setattr(m.layers[5], "activation", "relu"), AttributeError,
                    "activation of Activation is fixed"),
     "input_shape": (lambda m: setattr(m.layers[0], "input_shape", (3,)), AttributeError,

@@ -11,8 +11,8 @@ import pytest
 
 from fastmom import nn
 from fastmom.nn.activations import ACTIVATIONS
-from fastmom.nn.layer_base import LAYERS
 from fastmom.nn.losses import LOSSES
+from fastmom.nn.registered import LAYERS
 
 H = 1e-5            # truncation (h^2) and rounding (eps / h) are both some 1e-11 of the loss
 TOLERANCE = 1e-6    # of a tensor's largest gradient; to cross a kink shows as 0.1 or so

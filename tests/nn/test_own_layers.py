@@ -12,7 +12,7 @@ import pytest
 
 from fastmom import nn
 from fastmom.checkpoint import CheckpointError
-from fastmom.nn.layer_base import LAYERS
+from fastmom.nn.registered import LAYERS
 
 
 class Scale(nn.Layer):
@@ -50,7 +50,8 @@ class Mixing(nn.Layer, name="tests.Mixing"):
 
     def build(self, input_shape: Any, dtype: Any, rng: Any) -> Any:
         self.matrix = rng.standard_normal((input_shape[0], self.width)).astype(dtype)
-        self.params, self.grads = [self.matrix], [np.zeros_like(self.matrix)]
+        self.gradient = np.zeros_like(self.matrix)
+        self.params, self.grads = [self.matrix], [self.gradient]
         return (self.width,)
 
     def allocate(self, batch: int, dtype: Any, needs_dx: bool) -> None:
@@ -61,7 +62,7 @@ class Mixing(nn.Layer, name="tests.Mixing"):
         return np.matmul(x, self.matrix, out=self.y[:len(x)])
 
     def backward(self, dy: Any) -> Any:
-        np.matmul(self.x.T, dy, out=self.grads[0])
+        np.matmul(self.x.T, dy, out=self.gradient)
         return dy @ self.matrix.T
 
 

@@ -16,9 +16,9 @@ from fastmom.checkpoint import CheckpointError
 from fastmom.nn.activations import ACTIVATIONS, LeakyReLU
 from fastmom.nn.activations import Activation as Function
 from fastmom.nn.initializers import INITIALIZERS, Checked
-from fastmom.nn.layer_base import LAYERS
 from fastmom.nn.losses import LOSSES
 from fastmom.nn.metrics import METRICS
+from fastmom.nn.registered import LAYERS
 from fastmom.optim import schedules
 from fastmom.optim.plateau import ReduceOnPlateau
 
