@@ -83,7 +83,9 @@ def main(directory: Path) -> None:
     training.resume(directory)
     while True:
         training.step()
+        print("stepped", flush=True)
         if training.optimizer.iterations % EVERY == 0:
+            print("saving", flush=True)
             training.save(directory)
 
 

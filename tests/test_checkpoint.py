@@ -35,7 +35,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     reached = [numbers(tmp_path)]
     cut_writes, left = 0, set[str]()
     for _ in range(KILLS):
-        assert kill_after(chance.uniform(0.0, 0.25), tmp_path) == -signal.SIGKILL
+        assert kill_after(chance, tmp_path) == -signal.SIGKILL
         reached.append(numbers(tmp_path))
         unfinished = {file.name for file in tmp_path.glob(".*")}
         assert not unfinished & left or reached[-1] == reached[-2]      # it did not write
@@ -62,14 +62,19 @@ def numbers(directory: Path) -> int:
     return max((int(file.stem[-8:]) for file in directory.glob("checkpoint-*.npz")), default=0)
 
 
-def kill_after(seconds: float, directory: Path) -> int:
-    """Let the training run so long; return how it ended."""
+def kill_after(chance: random.Random, directory: Path) -> int:
+    """Let the training take some steps, every other time until it saves; return how it ended."""
+    steps, saving = chance.randrange(1, 12), chance.random() < 0.5
     home = os.pathsep.join([str(Path(fm.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     with subprocess.Popen([sys.executable, checkpoint_child.__file__, str(directory)],
                           stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": home}) as child:
         assert child.stdout is not None
-        assert child.stdout.readline() == b"ready\n"
-        time.sleep(seconds)
+        lines = iter(child.stdout.readline, b"")
+        assert next(lines) == b"ready\n"
+        for i, line in enumerate(lines):
+            if i >= steps and (line == b"saving\n" or not saving):
+                break
+        time.sleep(chance.uniform(0.0, 0.003))
         child.kill()
         return child.wait()
 

@@ -17,6 +17,7 @@ def test_returns_the_module() -> None:
 
 @pytest.mark.parametrize("module", ["pooch", "pooch.utils"])
 def test_a_missing_library(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, "pooch", None)
     with pytest.raises(ImportError) as raised:
         need(module, "data", "downloads")
