@@ -67,5 +67,5 @@ def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write the file of ``--json``, whole or not at all."""
-    with writing("--json", path), replacing(path) as partial:
+    with writing("--json", path), replacing(path, sync=True) as partial:
         partial.write_text(json.dumps(content, indent=1) + "\n")
