@@ -2,7 +2,9 @@
 
 OLD and NEW are Python interpreters with a fastmom each. Two processes of each take turns, so that
 the same code is compared with itself as well: "noise" is how far the two processes of one version
-lie apart. Timed are a step of every optimizer, predictions, and an epoch of the network 784-128-10.
+lie apart. Each imports a fresh copy of the package, as the same file at another place in memory can
+be 40 ns a call faster or slower. Timed are a step of every optimizer, predictions, and an epoch of
+the network 784-128-10.
 
 A row is SLOWER if the ratios new / old of minima and of medians are both above 1 by more than
 --allowed and the noise: the row's own, or the 90 % quantile of all rows of its kind if that is
@@ -15,10 +17,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shutil
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,8 +100,7 @@ def calls(optimizers: Iterable[str]) -> Iterator[tuple[str, str, dict[str, Any]]
 def measure(pythons: Sequence[str], args: argparse.Namespace,
             wanted: Callable[[str], bool]) -> Iterator[Row]:
     """Measure the rows with wanted titles in new processes."""
-    workers = start(pythons)
-    try:
+    with started(pythons) as workers:
         for worker in workers.values():
             worker.ask("lasting", LASTING)
         for kind, name, content in calls(args.optimizers):
@@ -114,9 +118,6 @@ def measure(pythons: Sequence[str], args: argparse.Namespace,
                 yield from rows(kind, name or variant, workers, ("turn", variant), args.rounds)
             for worker in workers.values():
                 worker.ask("drop", None)
-    finally:
-        for worker in workers.values():
-            worker.close()
     if wanted("epoch"):
         yield from measure_epochs(pythons, max(1, args.rounds // 4))
 
@@ -124,26 +125,38 @@ def measure(pythons: Sequence[str], args: argparse.Namespace,
 def measure_epochs(pythons: Sequence[str], rounds: int) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         samples = len(write_data(Path(folder), "auto").x_train)
-        workers = start(pythons, json.dumps(setting_of("article", Path(folder))._asdict()))
-        try:
+        setting = json.dumps(setting_of("article", Path(folder))._asdict())
+        with started(pythons, setting) as workers:
             for variant in workers["old"].variants:
                 yield from rows("epoch", f"{samples:,} samples, {variant}", workers,
                                 ("epoch", variant), rounds)
+
+
+@contextmanager
+def started(pythons: Sequence[str], *setting: str) -> Iterator[dict[str, Worker]]:
+    """Start the processes in `WHO`, each with a copy of its version of fastmom."""
+    workers: dict[str, Worker] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            for who, python in zip(WHO, [*pythons, *pythons], strict=True):
+                shutil.copytree(package(python), Path(folder, who, "fastmom"))
+                workers[who] = Worker.python(python, "on_fastmom", *setting, environment={
+                    "PYTHONPATH": str(Path(folder, who))})
+                if workers[who].missing:
+                    raise SystemExit(f"{who}: {workers[who].missing}")
+            yield workers
         finally:
             for worker in workers.values():
                 worker.close()
 
 
-def start(pythons: Sequence[str], *setting: str) -> dict[str, Worker]:
-    """Start the processes in `WHO`."""
-    workers = {who: Worker.python(python, "on_fastmom", *setting)
-               for who, python in zip(WHO, [*pythons, *pythons], strict=True)}
-    missing = {worker.missing for worker in workers.values() if worker.missing}
-    if missing:
-        for worker in workers.values():
-            worker.close()
-        raise SystemExit("; ".join(missing))
-    return workers
+def package(python: str) -> str:
+    """Return the folder of an interpreter's fastmom."""
+    found = subprocess.run([python, "-P", "-c", "import fastmom; print(fastmom.__path__[0])"],
+                           capture_output=True, text=True)
+    if found.returncode:
+        raise SystemExit(f"{python}: {found.stderr.strip().splitlines()[-1]}")
+    return found.stdout.strip()
 
 
 def rows(kind: str, name: str, workers: dict[str, Worker], request: tuple[str, str],
