@@ -69,7 +69,8 @@ def plot_history(histories: Runs | Mapping[str, Runs], *, momentum: float | None
     -------
     matplotlib.figure.Figure
         With the training loss per step (per epoch without ``"batch_loss"``), the loss held out
-        and the accuracies; what no run has is left out. A notebook shows it.
+        and the accuracies; what no run has is left out. The axes of losses are logarithmic unless
+        one is 0 or below. A notebook shows the figure.
 
     Raises
     ------
@@ -107,9 +108,8 @@ def plot_history(histories: Runs | Mapping[str, Runs], *, momentum: float | None
                   "step" if train == "batch_loss" else "epoch")
     if "held_out" in panels:
         ends = draw_curves(panels["held_out"], of(f"{prefix}loss"), colours)
-        decorate(panels["held_out"], "epoch", f"{HELD_OUT[prefix]} loss (log)")
-        log_scale(panels["held_out"])
-        label_ends(panels["held_out"], ends, "{:#.3g}")
+        finish_losses(panels["held_out"], ends, of(f"{prefix}loss"), "epoch",
+                      f"{HELD_OUT[prefix]} loss")
     if accuracies:
         draw_accuracies(panels["accuracy"], [of(name) for name in accuracies], colours)
         words = (f"solid: {HELD_OUT[prefix]}; dashed: training"
@@ -149,9 +149,22 @@ def draw_training(axes: Axes, curves: Mapping[str, Doubles], colours: Mapping[st
     ends = draw_curves(axes, smoothed, colours, at)
     axes.set_ylim(*limits(curves if raw else smoothed, smoothed, curves))
     words = f"mean of the {window:,} {unit}s around each" + "; faint: each one" * raw
-    decorate(axes, unit, "training loss (log)", words if window > 1 else "")
-    log_scale(axes)
+    finish_losses(axes, ends, smoothed, unit, "training loss", words if window > 1 else "")
+
+
+def finish_losses(axes: Axes, ends: Sequence[tuple[float, str]], curves: Mapping[str, Doubles],
+                  unit: str, name: str, words: str = "") -> None:
+    """Make the axis logarithmic unless a loss is 0 or below; add the texts."""
+    log = all_positive(curves)
+    decorate(axes, unit, name + " (log)" * log, words)
+    if log:
+        log_scale(axes)
     label_ends(axes, ends, "{:#.3g}")
+
+
+def all_positive(curves: Mapping[str, Doubles]) -> bool:
+    """Return whether a logarithmic axis can show all that is finite."""
+    return not any((curve <= 0).any() for curve in curves.values())
 
 
 def draw_accuracies(axes: Axes, curves: Sequence[Mapping[str, Doubles]],
@@ -202,7 +215,7 @@ def limits(shown: Mapping[str, Doubles], smoothed: Mapping[str, Doubles],
     raw, smooth = (np.concatenate([curve.ravel() for curve in of.values()])
                    for of in (shown, smoothed))
     raw, smooth = (a[np.isfinite(a) & (a > 0)] for a in (raw, smooth))
-    if not smooth.size:
+    if not (smooth.size and all_positive(smoothed)):
         return None, None
     most = 10 * np.nanmax(np.concatenate([curve[:, 0] for curve in curves.values()]))
     low, high = np.quantile(raw, (0.01, 0.999))

@@ -186,6 +186,20 @@ def test_a_logarithmic_axis_has_enough_ticks(ends: tuple[float, float]) -> None:
     assert 4 <= sum(low <= tick <= high for tick in axes.get_yticks()) <= 11
 
 
+@pytest.mark.parametrize(("losses", "scale"), [
+    ([0.5, 0.1], "log"), ([0.5, 0.0], "linear"), ([0.0, 0.0], "linear"), ([-1.0, -2.0], "linear"),
+    ([1e-12, 1e-13], "log"), ([1e300, 1e299], "log"), ([0.5, None], "log")])
+def test_losses_that_are_not_positive_need_a_linear_axis(losses: list[Any], scale: str,
+                                                         tmp_path: Path) -> None:
+    figure = plot.plot_history({"loss": losses, "val_loss": losses})
+    for axes, name in zip(figure.axes, ("training loss", "validation loss"), strict=True):
+        assert axes.get_yscale() == scale
+        assert axes.get_ylabel() == name + " (log)" * (scale == "log")
+        low, high = axes.get_ylim()
+        assert all(low <= loss <= high for loss in losses if loss is not None)
+    plot.save_figure(figure, tmp_path / "a.png")
+
+
 # Runs that diverge --------------------------------------------------------------------------------
 
 LOST = {name: [1.0, None, float("nan")] for name in ("loss", "val_loss")}
