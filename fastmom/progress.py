@@ -6,23 +6,21 @@ import shutil
 from importlib.util import find_spec
 from typing import Any, TextIO
 
+from fastmom.extras import need
+
 
 def can_show_bars() -> bool:
-    """Whether tqdm is installed."""
+    """Return whether tqdm is installed."""
     return find_spec("tqdm") is not None
 
 
 def require_tqdm() -> Any:
-    """tqdm's class."""
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        raise ImportError('a progress bar needs tqdm: pip install "fastmom[cli]"') from None
-    return tqdm
+    """Return tqdm's class, or raise ImportError saying how to install it."""
+    return need("tqdm", "cli", "progress bars").tqdm
 
 
 def progress_bar(stream: TextIO, total: int, title: str, **options: Any) -> Any:
-    """A bar that vanishes when closed, with further `options` of tqdm."""
+    """Return a bar that vanishes when closed, with further `options` of tqdm."""
     # tqdm shows nothing on a terminal that does not know its size; shutil says 80 by 24
     columns, rows = shutil.get_terminal_size()
     return require_tqdm()(total=total, desc=title, leave=False, file=stream, ncols=columns,

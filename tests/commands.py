@@ -37,7 +37,7 @@ def write(directory: Path, seed: int = 0) -> Path:
 
 
 def run(*args: object, command: str = "train") -> int:
-    """The exit status of a command in this process."""
+    """Return the exit status of a command in this process."""
     try:
         return cli.main([command, *map(str, args)])
     except SystemExit as end:       # how argparse refuses
@@ -45,15 +45,15 @@ def run(*args: object, command: str = "train") -> int:
 
 
 def train(directory: Path, *args: object) -> dict[str, Any]:
-    """What `fastmom train` writes for a small network; later options win."""
-    file = directory.parent / "figures.json"
+    """Return what `fastmom train` writes of a small network; later options win."""
+    file = directory.parent / "metrics.json"
     assert run("--data", directory, "--hidden", 16, "--epochs", 2, "--json", file, *args) == 0
     content: dict[str, Any] = json.loads(file.read_text())
     return content
 
 
-def figures(content: dict[str, Any]) -> list[dict[str, float]]:
-    """The epochs without the time they took."""
+def metrics_of(content: dict[str, Any]) -> list[dict[str, float]]:
+    """Return the metrics of each epoch, without its seconds."""
     return [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in content["epochs"]]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import figures, run, start, train
+from commands import metrics_of, run, start, train
 
 from fastmom import plot
 from fastmom.cli.compare import span
@@ -104,7 +104,7 @@ def test_runs_are_those_of_train(digits: Path, tmp_path: Path) -> None:
     assert compare(digits, "--momentum", 0.7, "--seeds", 2, "--json", file, *shared) == 0
     for found in json.loads(file.read_text())["runs"]:
         single = train(digits, "--momentum", 0.7, "--seed", found["seed"], *shared)
-        assert figures(found) == figures(single)
+        assert metrics_of(found) == metrics_of(single)
 
 
 @pytest.mark.parametrize("options", [[], ["--lr", 0.003]])
@@ -119,7 +119,7 @@ def test_optimizers(options: list[object], digits: Path, tmp_path: Path,
     assert lrs == ({"AdamW": 0.003, "SGD": 0.003} if options else {"AdamW": 0.001, "SGD": 0.01})
     for found, name in zip(content["runs"], ("adamw", "sgd"), strict=True):
         single = train(digits, "--hidden", 8, "--optimizer", name, *options)
-        assert figures(found) == figures(single)
+        assert metrics_of(found) == metrics_of(single)
 
 
 def test_a_run_that_diverges_is_reported(digits: Path, tmp_path: Path,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import N_TRAIN, figures, run, train
+from commands import N_TRAIN, metrics_of, run, train
 
 from fastmom import plot
 from fastmom.cli.schedules import HELP, KINDS, schedule, usage
@@ -124,10 +124,10 @@ def test_schedules_are_by_steps(digits: Path) -> None:
     plain = train(digits, "--lr", 0.02, "--momentum", 0.5)
     held = train(digits, "--lr-schedule", "Piecewise([(0, 0.02), (20, 0.5)])",
                  "--momentum-schedule", "Constant(0.5)")
-    assert figures(held) == figures(plain)      # 20 steps are two epochs
+    assert metrics_of(held) == metrics_of(plain)      # 20 steps are two epochs
     changed = train(digits, "--lr-schedule", "Piecewise([(0, 0.02), (19, 0.5)])",
                     "--momentum-schedule", "Constant(0.5)")
-    assert figures(changed) != figures(plain)
+    assert metrics_of(changed) != metrics_of(plain)
     assert held["config"]["momentum"] == {"schedule": "Constant", "value": 0.5}
     assert held["config"]["lr"] == {"schedule": "Piecewise", "pieces": [[0, 0.02], [20, 0.5]]}
 
@@ -140,8 +140,8 @@ def test_a_plateau_follows_the_validation(digits: Path) -> None:
                         f"factor=0, threshold=1e9, mode={mode!r})")
         rates = [epoch.pop("lr") for epoch in reduced["epochs"]]
         assert rates == [0.02, 0.02, 0]
-        assert figures(reduced)[:2] == figures(plain)[:2]       # the first one always improves
-        assert figures(reduced)[2]["val_loss"] == figures(reduced)[1]["val_loss"]
+        assert metrics_of(reduced)[:2] == metrics_of(plain)[:2]   # the first one always improves
+        assert metrics_of(reduced)[2]["val_loss"] == metrics_of(reduced)[1]["val_loss"]
 
 
 def test_validation_split(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from commands import figures, start, train
+from commands import metrics_of, start, train
 
 import fastmom as fm
 from fastmom import cli
@@ -40,7 +40,7 @@ def test_output_in_a_pipe_is_plain_lines(digits: Path) -> None:
     assert lines[7:] == [""]
 
 
-def test_the_program_gives_the_same_figures(digits: Path, tmp_path: Path) -> None:
+def test_the_program_gives_the_same_metrics(digits: Path, tmp_path: Path) -> None:
     expected = train(digits, "--hidden", 128)   # enough parameters for two threads
     for threads in (1, 2):
         file = tmp_path / f"{threads}.json"
@@ -48,7 +48,7 @@ def test_the_program_gives_the_same_figures(digits: Path, tmp_path: Path) -> Non
                    "--json", file) as process:
             process.communicate(timeout=60)
         assert process.returncode == 0
-        assert figures(json.loads(file.read_text())) == figures(expected)
+        assert metrics_of(json.loads(file.read_text())) == metrics_of(expected)
 
 
 @POSIX
@@ -73,7 +73,7 @@ def test_a_terminal_gets_a_progress_bar(digits: Path) -> None:
 
 @POSIX
 def test_ctrl_c_keeps_the_finished_epochs(digits: Path, tmp_path: Path) -> None:
-    file = tmp_path / "figures.json"
+    file = tmp_path / "metrics.json"
     # a job in the background of a shell has SIGINT ignored, and hands that on
     handled = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     with start("--data", digits, "--epochs", 10 ** 6, "--json", file,
@@ -88,7 +88,7 @@ def test_ctrl_c_keeps_the_finished_epochs(digits: Path, tmp_path: Path) -> None:
     assert said
     content = json.loads(file.read_text())
     assert len(content["epochs"]) == int(said[1]) >= 3
-    assert figures(content)[0].keys() == {"loss", "accuracy", "test_loss", "test_accuracy"}
+    assert metrics_of(content)[0].keys() == {"loss", "accuracy", "test_loss", "test_accuracy"}
     assert [*tmp_path.iterdir()] == [file]
 
 
@@ -97,7 +97,7 @@ def test_ctrl_c_before_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
     def interrupted(source: str) -> None:
         raise KeyboardInterrupt
     monkeypatch.setattr(fm.data, "load", interrupted)
-    assert cli.main(["train", "--json", str(tmp_path / "figures.json")]) == 130
+    assert cli.main(["train", "--json", str(tmp_path / "metrics.json")]) == 130
     assert capsys.readouterr() == ("", "interrupted\n")
     assert [*tmp_path.iterdir()] == []
 

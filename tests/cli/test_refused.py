@@ -51,7 +51,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["--xyzzy"], "unrecognized arguments: --xyzzy; fastmom train --help lists the options"),
     (["digits"], "unrecognized arguments: digits; fastmom train --help lists the options"),
     (["--moment", "0.5"], "unrecognized arguments: --moment 0.5; did you mean --momentum?"),
-    (["--json", "no/such/figures.json"], "--json: there is no directory no/such"),
+    (["--json", "no/such/metrics.json"], "--json: there is no directory no/such"),
     (["--json", "."], "--json: . is there and is not a file"),
 ]
 
@@ -60,7 +60,7 @@ WRONG: list[tuple[list[str], str]] = [
 def test_wrong_options(digits: Path, tmp_path: Path, options: list[str], message: str,
                        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    file = tmp_path / "figures.json"
+    file = tmp_path / "metrics.json"
     file.write_text("before")
     assert run("--data", digits, "--json", file, *options) == 2
     out, err = capsys.readouterr()
@@ -118,7 +118,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str, str]] = {
 def test_broken_data(how: str, by_variable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                      capsys: pytest.CaptureFixture[str]) -> None:
     damage, name, message = BROKEN[how]
-    directory, file = write(tmp_path / "data"), tmp_path / "figures.json"
+    directory, file = write(tmp_path / "data"), tmp_path / "metrics.json"
     damage(directory)
     if by_variable:
         monkeypatch.setenv("FASTMOM_DATA", str(directory))

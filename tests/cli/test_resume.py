@@ -6,15 +6,17 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from commands import figures, run, start, write
+from commands import metrics_of, run, start, write
 
 from fastmom import checkpoint, nn, npz
 from fastmom.cli.resume import Checkpoints, Record
@@ -33,14 +35,14 @@ KINDS: dict[str, list[object]] = {
 
 
 def train(directory: Path, digits: Path, *options: object) -> int:
-    """With the files of figures beside the directory."""
+    """Train with the files of metrics beside the directory."""
     return run("--data", digits, "--hidden", 8, "--checkpoint", directory,
                "--json", directory.with_suffix(".json"), "--log", directory.with_suffix(".csv"),
                *options)
 
 
 def bits(value: Any) -> Any:
-    """What is equal only if all arrays in it are, bit by bit."""
+    """Return data that is equal only if all arrays in it are, bit by bit."""
     if isinstance(value, dict):
         return {name: bits(entry) for name, entry in value.items()}
     if isinstance(value, list):
@@ -56,7 +58,7 @@ def content(directory: Path) -> dict[str, Any]:
     newest = checkpoint.latest(directory)
     assert newest
     saved = checkpoint.load(newest)
-    return {"config": report["config"], "epochs": figures(report), "test": report.get("test"),
+    return {"config": report["config"], "epochs": metrics_of(report), "test": report.get("test"),
             "table": [[cell for name, cell in zip(table[0], row, strict=True) if name != "seconds"]
                       for row in table],
             "params": bits(saved.params), "optimizer": bits(saved.optimizer), "rng": saved.rng,
@@ -237,6 +239,62 @@ def test_a_damaged_checkpoint_is_passed_over(digits: Path, tmp_path: Path,
     assert capsys.readouterr().err.startswith(
         f"fastmom train: warning: passed over: {damaged} is damaged: ")
     assert content(parts) == content(whole)
+
+
+def test_only_files_of_this_training_are_deleted(digits: Path, tmp_path: Path) -> None:
+    assert run("--data", digits, "--hidden", 8, "--epochs", 3, "--checkpoint", tmp_path) == 0
+    own = [tmp_path / name for name in ("checkpoint-00000001-best.npz", "checkpoint-1.npz",
+                                        "checkpoint-00000002.npz")]     # the last one replaced
+    for path in own:
+        path.write_bytes(b"the user's")
+    assert run("--checkpoint", tmp_path, "--resume", "--epochs", 6, "--keep", 2) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *(path.name for path in own), "checkpoint-00000005.npz", "checkpoint-00000006.npz"}
+    assert all(path.read_bytes() == b"the user's" for path in own)
+
+
+def flip(path: Path) -> None:
+    """Write a copy of the newest checkpoint with another bit in the header of an array."""
+    content = bytearray((path.parent / "checkpoint-00000002.npz").read_bytes())
+    content[content.index(b"NUMPY", len(content) // 2) + 12] ^= 1
+    path.write_bytes(content)
+
+
+PASSED_OVER: dict[str, Callable[[Path], object]] = {
+    "flipped": flip, "empty": Path.touch, "directory": Path.mkdir, "pipe": os.mkfifo,
+    "dangling link": lambda path: path.symlink_to("nowhere"),
+    "loop": lambda path: path.symlink_to(path.name)}
+
+
+@POSIX
+@pytest.mark.filterwarnings("default:passed over")
+@pytest.mark.parametrize("kind", PASSED_OVER)
+def test_the_next_older_one_is_taken(kind: str, adam: Path, tmp_path: Path,
+                                     capsys: pytest.CaptureFixture[str]) -> None:
+    directory = tmp_path / "saved"
+    shutil.copytree(adam, directory)
+    newest = directory / "checkpoint-00000009.npz"
+    PASSED_OVER[kind](newest)
+    assert run("--checkpoint", directory, "--resume", "--epochs", 3) == 0
+    out, err = capsys.readouterr()
+    assert err.startswith(f"fastmom train: warning: passed over: {newest} ")
+    assert err.count("\n") == 1
+    assert "\nepoch 3/3 " in out
+    assert (directory / "checkpoint-00000003.npz").exists()
+    assert os.path.lexists(newest)
+
+
+def test_checkpoints_of_version_0_1(adam: Path, tmp_path: Path,
+                                    capsys: pytest.CaptureFixture[str]) -> None:
+    model = nn.Sequential.load(adam / "checkpoint-00000002.npz")
+    path = tmp_path / "checkpoint-00000002.npz"
+    for extra, reason in (
+            ({"config": {}, "seal": 0}, "it is no checkpoint of fastmom train, or one of version "
+                                        "0.1"),
+            ({"train": 9}, "its training has the format 9, and this fastmom reads 2")):
+        model.save(path, extra)
+        assert run("--checkpoint", tmp_path, "--resume") == 2
+        assert capsys.readouterr().err == f"fastmom train: error: --resume: {path}: {reason}\n"
 
 
 def test_a_checkpoint_is_read_once(adam: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""`fastmom train`: its figures, its options and the data it takes."""
+"""`fastmom train`: its metrics, its options and the data it takes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from commands import N_TEST, N_TRAIN, figures, idx, run, train, write
+from commands import N_TEST, N_TRAIN, idx, metrics_of, run, train, write
 
 import fastmom as fm
 from fastmom.data import dataset
@@ -40,7 +40,7 @@ def test_json(digits: Path) -> None:
         assert epoch["test_accuracy"] in [n / N_TEST for n in range(N_TEST + 1)]
 
 
-# Options, what they change in the configuration, and whether that changes the figures
+# Options, what they change in the configuration, and whether that changes the metrics
 OPTIONS: list[tuple[list[object], dict[str, Any], bool]] = [
     ([], {}, False),
     (["--optimizer", "sgd"], {}, False),
@@ -68,7 +68,7 @@ def test_options(digits: Path, options: list[object], config: dict[str, Any],
                  matters: bool) -> None:
     base, content = train(digits), train(digits, *options)
     assert content["config"] == base["config"] | config
-    assert (figures(content) != figures(base)) == matters
+    assert (metrics_of(content) != metrics_of(base)) == matters
 
 
 def test_every_option_is_tested() -> None:
@@ -77,7 +77,7 @@ def test_every_option_is_tested() -> None:
 
 def test_data_is_the_data_that_was_named(digits: Path, tmp_path: Path) -> None:
     other = write(tmp_path / "other", seed=1)
-    assert figures(train(other)) != figures(train(digits))
+    assert metrics_of(train(other)) != metrics_of(train(digits))
     for array in (TRAIN_IMAGES, TEST_IMAGES):       # and images of any size
         images = np.zeros((N_TRAIN if array is TRAIN_IMAGES else N_TEST, 5, 3), np.uint8)
         (other / f"{array}.gz").write_bytes(idx(images))
@@ -119,11 +119,24 @@ def test_a_run_that_diverges_ends_at_once(lr: str, epoch: int, step: int, digits
         assert all(np.isfinite(weights).all() for weights in model.weights)
 
 
+def test_json_is_forced_to_the_disk(digits: Path, tmp_path: Path,
+                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = list[int]()
+
+    def fsync(descriptor: int, original: Any = os.fsync) -> None:
+        synced.append(os.fstat(descriptor).st_size)
+        original(descriptor)
+    monkeypatch.setattr(os, "fsync", fsync)
+    file = tmp_path / "a.json"
+    assert run("--data", digits, "--hidden", 8, "--epochs", 1, "--json", file) == 0
+    assert file.stat().st_size in synced        # the file before its directory
+
+
 @pytest.mark.parametrize("name", ["Adam", "ADAM", "AdamW", "SGD", "NAdam"])
 def test_optimizers_by_their_class_names(name: str, digits: Path) -> None:
     upper, lower = (train(digits, "--optimizer", n) for n in (name, name.lower()))
     assert upper["config"] == lower["config"]
-    assert figures(upper) == figures(lower)
+    assert metrics_of(upper) == metrics_of(lower)
 
 
 class Plain(fm.Optimizer):
@@ -155,7 +168,7 @@ def test_auto_without_network_says_what_it_used(tmp_path: Path, monkeypatch: pyt
                                                 capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(dataset, "load_digits",
                         lambda: fm.data.load_digits(N_TRAIN, N_TEST, cache=False))
-    file = tmp_path / "figures.json"
+    file = tmp_path / "metrics.json"
     assert run("--epochs", 1, "--json", file) == 0
     assert re.match(r"MNIST could not be downloaded \(.+\); using the built-in synthetic digits\n",
                     capsys.readouterr().out)

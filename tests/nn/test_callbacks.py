@@ -43,7 +43,7 @@ class Log(nn.Callback):
         self.calls.append(("end", epoch, logs))
 
 
-def test_calls_in_order_with_the_figures_so_far(make: Any, problem: Any) -> None:
+def test_calls_in_order_with_the_metrics_so_far(make: Any, problem: Any) -> None:
     (x, y), logs, model = problem(20), [Log(), Log()], make()
     history = model.fit(x, y, epochs=2, batch_size=8, callbacks=logs, validation_data=(x, y))
     assert logs[0].calls == logs[1].calls
@@ -53,7 +53,7 @@ def test_calls_in_order_with_the_figures_so_far(make: Any, problem: Any) -> None
         ("start", None), ("begin", 0), *steps, ("end", 0), ("begin", 1), *steps, ("end", 1),
         ("over", end)]
     assert set(last) == {"loss", "accuracy"}
-    assert end.pop("seconds") == history.seconds[-1] > 0    # that is no figure of the model
+    assert end.pop("seconds") == history.seconds[-1] > 0    # that is no metric of the model
     assert last == {name: end[name] for name in last}       # after the last batch: the epoch's
     assert end == {name: values[-1] for name, values in history.history.items()}
     assert history.epoch == [0, 1]
@@ -122,7 +122,7 @@ def test_an_error_at_the_end_does_not_hide_the_first() -> None:
     assert isinstance(context, OSError)
 
 
-def test_later_callbacks_have_the_figures_added_by_earlier_ones() -> None:
+def test_later_callbacks_have_the_metrics_added_by_earlier_ones() -> None:
     add = nn.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(extra=epoch))
     assert train([add], [{"loss": 1.0}] * 2).history == {"loss": [1.0, 1.0], "extra": [0, 1]}
 

@@ -1,4 +1,4 @@
-"""What is printed during `fit`, and where."""
+"""The lines and the bar of `fit`."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_without_tqdm(make: Any, problem: Any, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setitem(sys.modules, "tqdm", None)
     (x, y), model, out = problem(20), make(), Terminal()
     before = state(model)
-    with pytest.raises(ImportError, match=r'needs tqdm: pip install "fastmom\[cli\]"'):
+    with pytest.raises(ImportError, match="progress bars need tqdm: pip install tqdm"):
         model.fit(x, y, callbacks=[nn.Progress(out, verbose=1)])
     for a, b in zip(before, state(model), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -135,5 +135,5 @@ def test_wrong_arguments(arguments: Any, error: type[Exception], message: str) -
 @pytest.mark.parametrize(("value", "text"), [
     (0.5, "0.5000"), (12, "12.0000"), (0.0, "0.0000"), (-2e-5, "-2e-05"), (0.001, "0.0010"),
     (np.float32(0.25), "0.2500"), (float("nan"), "nan"), (float("inf"), "inf"), ("warm", "warm")])
-def test_figures(value: Any, text: str) -> None:
+def test_numbers(value: Any, text: str) -> None:
     assert metrics_line({"val_x": value}) == f"val x {text}"

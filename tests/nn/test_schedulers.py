@@ -114,7 +114,7 @@ def test_state_of_other_schedules() -> None:
         plateau.load_state_dict({})
 
 
-def test_a_plateau_needs_its_figure() -> None:
+def test_a_plateau_needs_its_metric() -> None:
     with pytest.raises(ValueError, match="monitor='val_loss' is not among the epoch's metrics: "
                                          "loss, lr"):
         train([nn.Scheduler("lr", ReduceOnPlateau(0.5))], EPOCHS)

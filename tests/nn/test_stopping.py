@@ -19,7 +19,7 @@ def losses(*values: float, name: str = "val_loss") -> list[dict[str, Any]]:
     return [{"loss": 0.0, name: value} for value in values]
 
 
-# figures, arguments, epochs trained, best epoch, stopped epoch (0: not)
+# values, arguments, epochs trained, best epoch, stopped epoch (0: not)
 COURSES: list[tuple[list[float], dict[str, Any], int, int | None, int]] = [
     ([3, 2, 1], {}, 3, 2, 0),
     ([3, 2, 2, 1], {}, 3, 1, 2),                        # equal does not improve
@@ -78,7 +78,7 @@ def test_the_old_name_of_accuracy() -> None:
     assert stopping.best == 2
 
 
-def test_a_figure_that_is_missing() -> None:
+def test_a_metric_that_is_missing() -> None:
     message = "monitor='val_loss' is not among the epoch's metrics: loss, acc"
     with pytest.raises(ValueError, match=message):
         train([nn.EarlyStopping(start_from_epoch=5)], losses(1, name="acc"))

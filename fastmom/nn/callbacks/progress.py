@@ -1,4 +1,4 @@
-"""What is printed while a model trains."""
+"""Print a bar and a line per epoch while a model trains."""
 
 from __future__ import annotations
 

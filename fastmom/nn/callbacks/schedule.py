@@ -33,7 +33,7 @@ class Scheduler(Callback):
         1 prints the value at the begin of each epoch.
     monitor : str, optional
         The metric that a `ReduceOnPlateau`, and no other schedule, observes at the end of each
-        epoch, by default ``"val_loss"``. What it has observed is kept from training to training.
+        epoch, by default ``"val_loss"``. Its observations are kept from training to training.
 
     Raises
     ------
