@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[1]
+
+
+def leave_checkout() -> None:
+    """Test the installed package, in this process and its children, not the sources around it.
+
+    `python -m pytest` puts the directory it runs in before everything, as `python -c` does.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"
+    others = [entry for entry in sys.path if Path(entry).resolve() != ROOT]
+    if PathFinder.find_spec("fastmom", others):     # else it is installed with -e
+        sys.path[:] = others
+
+
+leave_checkout()
+
 # The README and its figures are in a source checkout alone, not where an installed wheel is tested
-if not (Path(__file__).parents[1] / "bench").is_dir():
+if not (ROOT / "bench").is_dir():
     collect_ignore = ["test_readme.py"]
 
 
