@@ -21,8 +21,9 @@ BENCH = "import sys; sys.path.append(sys.argv.pop(1)); "
 
 def check(readme: Path) -> subprocess.CompletedProcess[str]:
     code = BENCH + "import runpy; runpy.run_module('bench', run_name='__main__', alter_sys=True)"
-    return subprocess.run([sys.executable, "-c", code, ROOT, "readme", "--check", "--readme", readme],
-                          cwd=ROOT, capture_output=True, text=True)
+    arguments = ["readme", "--check", "--readme", readme]
+    return subprocess.run([sys.executable, "-c", code, ROOT, *arguments],
+                          capture_output=True, text=True)
 
 
 def test_figures_are_the_stored_ones() -> None:
@@ -61,8 +62,8 @@ def test_paths_are_not_saved(tmp_path: Path) -> None:
     given = ["MNIST from FASTMOM_DATA=/home/someone/data/mnist", "can't open '/tmp/a b/x.py'",
              r"C:\Users\someone\python.exe", *kept]
     code = BENCH + (
-            "import json; from pathlib import Path; from bench import results; "
-            "results.save(Path(sys.argv[1]), {'part': {'texts': json.loads(sys.argv[2])}})")
+        "import json; from pathlib import Path; from bench import results; "
+        "results.save(Path(sys.argv[1]), {'part': {'texts': json.loads(sys.argv[2])}})")
     file = tmp_path / "results.json"
     subprocess.run([sys.executable, "-c", code, ROOT, str(file), json.dumps(given)], check=True)
     saved = json.loads(file.read_text(encoding="utf-8"))["part"]["texts"]
