@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from checkpoint_child import small, snapshot, written
 
+import fastmom as fm
 from fastmom import checkpoint, files, npz
 from fastmom.checkpoint import CheckpointError
 
@@ -160,6 +161,20 @@ def test_the_caller_may_load(older: Path) -> None:
     with pytest.warns(UserWarning, match=NEWEST):
         assert checkpoint.load_latest(older.parent, load) == "epoch 11"
     assert seen == [NEWEST, older.name]
+
+
+def test_the_newest_whole_model(tmp_path: Path) -> None:
+    model = fm.nn.Sequential([fm.nn.Dense(50, input_shape=(40,))], seed=1)
+    for name in ("checkpoint-1.npz", "checkpoint-2.npz"):
+        model.save(tmp_path / name)
+    data = bytearray((tmp_path / "checkpoint-2.npz").read_bytes())
+    data[data.index(b"params/0.npy") + 3000] ^= 1       # one of the weights
+    (tmp_path / "checkpoint-2.npz").write_bytes(data)
+    with pytest.warns(UserWarning, match="checkpoint-2.npz is damaged: .*Bad CRC-32"):
+        loaded = checkpoint.load_latest(tmp_path, fm.nn.Sequential.load)
+    assert loaded is not None
+    for own, other in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(own, other)
 
 
 def test_apply_after_the_directory_is_gone(tmp_path: Path) -> None:
