@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from fastmom import files
-from fastmom.cli.files import write_json
 from fastmom.files import TEMPORARY, naming, open_regular, replacing
 
 posix = pytest.mark.skipif(os.name != "posix", reason="of POSIX systems")
@@ -169,14 +168,6 @@ def test_the_error_says_if_the_file_is_in_place(tmp_path: Path,
     number = errno.EINVAL       # of a file system that cannot
     written(tmp_path / "file", "newer", sync=True)
     assert content(tmp_path) == {"file": "newer"}
-
-
-def test_reports_are_forced_to_the_disk_too(tmp_path: Path,
-                                            monkeypatch: pytest.MonkeyPatch) -> None:
-    synced = []
-    monkeypatch.setattr(os, "fsync", synced.append)
-    write_json(tmp_path / "report.json", {"epochs": []})
-    assert len(synced) == 1 + (os.name == "posix")
 
 
 # What killed writers leave ------------------------------------------------------------------------
