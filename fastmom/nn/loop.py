@@ -135,7 +135,8 @@ class Training:
             losses.append(values[0] / len(x))
             seen += len(x)
             if run.wants_batches:
-                run.on_train_batch_end(step, self._task.logs(sums, seen))
+                run.on_train_batch_end(
+                    step, self._task.logs(sums, seen) if run.wants_batch_logs else None)
             if model.stop_training and step + 1 < len(self.batches):
                 return None
         return self._task.logs(sums, seen) | {"seconds": time.perf_counter() - start}

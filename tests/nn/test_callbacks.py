@@ -146,7 +146,15 @@ def test_which_hooks_are_overridden(callback: nn.Callback, hooks: set[str]) -> N
     assert {name for name in dir(callback)
             if name.startswith("on_") and overrides(callback, name)} == hooks
     run = CallbackList([callback], Model(), {})
-    assert run.wants_batches == ("on_train_batch_end" in hooks)
+    assert run.wants_batches == run.wants_batch_logs == ("on_train_batch_end" in hooks)
+
+
+def test_logs_of_a_batch_are_made_if_they_are_read(make: Any, problem: Any) -> None:
+    stop, logs = nn.TerminateOnNaN(), list[Any]()
+    assert not CallbackList([stop], make(), {}).wants_batch_logs
+    note = nn.LambdaCallback(on_train_batch_end=lambda batch, given: logs.append(given))
+    make().fit(*problem(20), batch_size=8, callbacks=[stop, note])
+    assert [set(given) for given in logs] == 3 * [{"loss", "accuracy"}]
 
 
 def test_a_hook_nobody_would_call_is_refused() -> None:

@@ -42,6 +42,8 @@ class Callback:
     adds : sequence of str or None
         Metrics that `on_epoch_end` adds to `logs`. None, the default of a class that overrides
         this hook, stands for any: then those after it may need what nobody knows yet.
+    reads_batch_logs : bool, default True
+        Whether `on_train_batch_end` reads its `logs`. They are not made if no callback does.
 
     Raises
     ------
@@ -65,6 +67,7 @@ class Callback:
     params: Mapping[str, Any] = MappingProxyType({})
     needs: Sequence[str] = ()
     adds: Sequence[str] | None = None
+    reads_batch_logs = True
 
     def __init_subclass__(cls) -> None:
         for name in vars(cls):
@@ -167,7 +170,9 @@ class CallbackList:
     Attributes
     ----------
     wants_batches : bool
-        Whether any callback overrides `on_train_batch_end`, so that it needs logs.
+        Whether any callback overrides `on_train_batch_end`.
+    wants_batch_logs : bool
+        Whether any of those reads the logs.
 
     Raises
     ------
@@ -189,6 +194,8 @@ class CallbackList:
         self._batch_begin = self._hooks("on_train_batch_begin")
         self._batch_end = self._hooks("on_train_batch_end")
         self.wants_batches = bool(self._batch_end)
+        self.wants_batch_logs = any(callback.reads_batch_logs for callback in self._callbacks
+                                    if overrides(callback, "on_train_batch_end"))
 
     def _check_needs(self, metrics: Sequence[str] | None) -> None:
         """Raise for a callback whose metrics neither `fit` nor those before it will provide."""

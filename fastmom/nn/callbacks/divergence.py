@@ -41,6 +41,7 @@ class TerminateOnNaN(Callback):
     """
 
     adds = ()
+    reads_batch_logs = False
 
     def __init__(self, limit: float = 1e6) -> None:
         self.limit = (math.inf if isinstance(limit, float) and limit == math.inf else
