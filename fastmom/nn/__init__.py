@@ -42,3 +42,9 @@ __all__ = ["Activation", "BatchNorm", "BatchNormalization", "BinaryCrossentropy"
            "ModelCheckpoint", "MomentumScheduler", "Progress", "ReduceLROnPlateau", "Rescaling",
            "Scheduler", "Sequential", "SparseCategoricalCrossentropy", "TerminateOnNaN", "Weight",
            "to_categorical"]
+
+
+def __getattr__(name: str) -> object:
+    """Say what is here under another name, or nowhere."""
+    from fastmom.nn.elsewhere import hint
+    raise AttributeError(f"module 'fastmom.nn' has no attribute {name!r}{hint(name, __all__)}")

@@ -29,7 +29,7 @@ class Batches:
     def __init__(self, x: Any, size: int, y: Any = None, weights: Array | None = None) -> None:
         self.x, self.size, self.y, self.weights = x, max(1, min(size, len(x))), y, weights
         self._order: NDArray[np.int64] = np.arange(len(x))
-        self._shuffled = [None if a is None else np.empty_like(a) for a in (y, weights)]
+        self._shuffled: list[Any] = []      # y and weights in a random order
         self._sparse: bool | None = None
 
     def __len__(self) -> int:
@@ -70,6 +70,8 @@ class Batches:
     def shuffled(self, rng: np.random.Generator) -> Iterator[tuple[int, Any, Any, Any]]:
         """Yield the same in a new random order."""
         order = rng.permutation(len(self.x))
+        self._shuffled = self._shuffled or [None if a is None else np.empty_like(a)
+                                            for a in (self.y, self.weights)]
         for a, b in zip((self.y, self.weights), self._shuffled, strict=True):
             if a is not None:   # mode="clip" takes straight into the buffer; all are in range
                 np.take(a, order, axis=0, out=b, mode="clip")

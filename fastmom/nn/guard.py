@@ -14,8 +14,8 @@ class Guard:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
+        self._lock = threading.Lock()       # of those who change it
+        self._users: list[None] = []
         self._owner: int | None = None      # the thread that changes the model
         self._what: list[str] = []          # what it is at, outermost first
         self.use = _Use(self)               # a context in which no other thread changes the model
@@ -32,17 +32,19 @@ class _Use:
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
 
+    # Each side first says that it is there and then looks for the other: of two that come at the
+    # same time, at least one sees the other. So a use takes no lock.
+
     def __enter__(self) -> None:
         guard = self._guard
-        with guard._lock:
-            if guard._owner is not None and guard._owner != threading.get_ident():
-                raise RuntimeError(f"the model is in use by another thread, which is at "
-                                   f"{guard._what[0]}: wait for its end, or use a copy")
-            guard._users += 1
+        guard._users.append(None)
+        if guard._owner is not None and guard._owner != threading.get_ident():
+            guard._users.pop()
+            raise RuntimeError(f"the model is in use by another thread, which is at "
+                               f"{', '.join(guard._what[:1])}: wait for its end, or use a copy")
 
     def __exit__(self, *error: Any) -> None:
-        with self._guard._lock:
-            self._guard._users -= 1
+        self._guard._users.pop()
 
 
 class _Change:
@@ -57,15 +59,26 @@ class _Change:
             if guard._owner not in (None, me):
                 raise RuntimeError(f"{self._what} needs the model for itself, but another thread "
                                    f"is at {guard._what[0]}: wait for its end, or use a copy")
-            if guard._users:
-                raise RuntimeError(f"{self._what} needs the model for itself, but predict or "
-                                   f"evaluate is running: wait for its end, or use a copy")
-            guard._owner = me
+            self._check_unused()
             guard._what.append(self._what)
+            guard._owner = me
+            try:
+                self._check_unused()
+            except RuntimeError:
+                self._leave()
+                raise
+
+    def _check_unused(self) -> None:
+        if self._guard._users:
+            raise RuntimeError(f"{self._what} needs the model for itself, but predict or evaluate "
+                               f"is running: wait for its end, or use a copy")
 
     def __exit__(self, *error: Any) -> None:
+        with self._guard._lock:
+            self._leave()
+
+    def _leave(self) -> None:
         guard = self._guard
-        with guard._lock:
-            guard._what.pop()
-            if not guard._what:
-                guard._owner = None
+        if len(guard._what) == 1:
+            guard._owner = None
+        guard._what.pop()

@@ -141,7 +141,8 @@ def whole_numbers(y: Any) -> Any:
     """Return labels of shape (samples,) or (samples, 1) as int64; None where one is not whole."""
     if y.ndim > 1 and y.shape[1:] == (1,):
         y = y[:, 0]
-    if y.dtype.kind == "f" and np.isfinite(y).all() and (y == np.floor(y)).all() \
-            and (np.abs(y) < 2.0 ** 62).all():
-        y = y.astype(np.int64)
+    if y.dtype.kind == "f":
+        doubles = y.astype(np.float64)
+        if (np.abs(doubles) < 2.0 ** 62).all() and (doubles == np.floor(doubles)).all():
+            y = doubles.astype(np.int64)
     return y if y.dtype.kind in "iu" else None

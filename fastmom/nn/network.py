@@ -202,9 +202,10 @@ class Network:
             verbose = check_verbose(verbose)
         size = EVALUATION_BATCH if batch_size is None else integer("batch_size", batch_size, 1)
         with self._guard.use:
-            x = self._stack.checked(x)
+            stack = self._stack
+            x = stack.checked(x)
             batches = Batches(x, size)
-            result = np.empty((len(x), *self._stack.output_shape), self._stack.dtype)
+            result = np.empty((len(x), *stack.layers[-1].output_shape), stack.dtype)
             passes = self._passes
             taken = passes.take(batches.size, with_loss=False)
             try:
