@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fastmom.nn.inputs import class_weights, sample_weights
+from fastmom.nn.inputs import class_weights, sample_weights, split
 from fastmom.nn.loop import Data, Task
 from fastmom.nn.stack import Stack
 
@@ -32,8 +32,18 @@ def weighted(stack: Stack, task: Task, data: Data, by_class: Any) -> Data:
                                 stack.dtype)
 
 
-def check_validation(stack: Stack, task: Task, given: Any) -> dict[str, Data]:
-    """Return the samples to evaluate after each epoch, by the prefix of their metrics."""
+def check_validation(stack: Stack, task: Task, data: Data, share: float,
+                     given: Any) -> tuple[Data, dict[str, Data]]:
+    """Return the samples to train on, and those to evaluate by the prefix of their metrics."""
+    data, held_out = split(data, share)
+    if held_out is None:
+        return data, {} if given is None else _check_given(stack, task, given)
+    if given is not None:
+        raise ValueError("validation_split and validation_data: give one of them")
+    return data, {"val": held_out}
+
+
+def _check_given(stack: Stack, task: Task, given: Any) -> dict[str, Data]:
     if not isinstance(given, Mapping):
         return {"val": _check_evaluated(stack, task, "validation_data", given)}
     for name in given:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from fastmom.checks import flag, integer
 from fastmom.nn import saving
 from fastmom.nn.callbacks import Callback, CallbackList, History, Progress, metrics_line, validate
 from fastmom.nn.checked import check_data, check_validation, weighted
 from fastmom.nn.compiling import make_task, restored, stored
-from fastmom.nn.inputs import split
 from fastmom.nn.layer_base import Layer
 from fastmom.nn.loop import Task, Training
 from fastmom.nn.losses import Loss
@@ -20,19 +19,6 @@ from fastmom.nn.network import EVALUATION_BATCH, Network, check_verbose
 from fastmom.nn.passes import Pass, Passes
 from fastmom.nn.stack import Input
 from fastmom.optim import Optimizer
-
-if TYPE_CHECKING:
-    on_class = classmethod
-else:
-    class on_class(classmethod):
-        """A class method that an object refuses: it would not change the object."""
-
-        def __get__(self, instance, owner=None):
-            if instance is not None:
-                raise AttributeError(
-                    f"{owner.__name__}.load(path) makes a new model, so call it on the class; "
-                    f"load_weights(path) loads the file of save_weights into this one")
-            return super().__get__(instance, owner)
 
 
 class Sequential(Network):
@@ -228,12 +214,9 @@ class Sequential(Network):
         chosen = [*validate([] if callbacks is None else callbacks), Progress(verbose=verbose)]
         with self._guard.change("fit"):
             stack, task, history = self._stack, self._compiled(), History()
-            data, held_out = split(check_data(stack, task, x, y, sample_weight), validation_split)
-            if held_out is not None and validation_data is not None:
-                raise ValueError("validation_split and validation_data: give one of them")
-            evaluated = ({"val": held_out} if held_out is not None else
-                         {} if validation_data is None else
-                         check_validation(stack, task, validation_data))
+            data, evaluated = check_validation(
+                stack, task, check_data(stack, task, x, y, sample_weight), validation_split,
+                validation_data)
             training = Training(task, self._own_pass, weighted(stack, task, data, class_weight),
                                 size)
             run = CallbackList([*chosen, history], self, {
@@ -299,7 +282,7 @@ class Sequential(Network):
             saving.save(path, self._stack, self._task, self._order, seed=self.seed,
                         epoch=self.epoch, extra=extra)
 
-    @on_class
+    @saving.on_class
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Make a model from a file that `save` wrote: see `fastmom.nn.saving.load`."""
         return saving.load(cls, path)

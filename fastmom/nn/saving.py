@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -38,6 +38,19 @@ class Loadable(Protocol):
 
 
 Model = TypeVar("Model", bound=Loadable)
+
+if TYPE_CHECKING:
+    on_class = classmethod
+else:
+    class on_class(classmethod):
+        """A class method that an object refuses: it would not change the object."""
+
+        def __get__(self, instance, owner=None):
+            if instance is not None:
+                raise AttributeError(
+                    f"{owner.__name__}.load(path) makes a new model, so call it on the class; "
+                    f"load_weights(path) loads the file of save_weights into this one")
+            return super().__get__(instance, owner)
 
 
 def save(path: str | os.PathLike[str], stack: Stack, task: Task | None,
