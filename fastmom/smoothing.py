@@ -171,6 +171,10 @@ class ExponentialSmoothing:
         self._state = state
         return self.value
 
+    def __copy__(self) -> ExponentialSmoothing:
+        from copy import deepcopy
+        return deepcopy(self)       # the sums are updated in place
+
     def state_dict(self) -> dict[str, Any]:
         """Everything `load_state_dict` needs to go on from here: numbers and copies of arrays."""
         return {"momentum": self._momentum, "debias": self._debias,

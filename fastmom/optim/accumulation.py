@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastmom.checks import integer
 from fastmom.kernels import Engine
 from fastmom.optim.base import Optimizer
 from fastmom.optim.buffers import zeros_beside
+from fastmom.optim.copying import refuse_shallow_copy
 from fastmom.optim.sgd import sgd
 
 if TYPE_CHECKING:
@@ -80,6 +81,9 @@ class GradientAccumulation:
         FloatingPointError
             By the optimizer's policy. Then what was added is dropped.
         """
+        if len(self._sums) != len(self.optimizer.state):
+            raise RuntimeError("the optimizer has other parameters now: make another "
+                               "GradientAccumulation")
         # s = s - (-1 / steps) g, which the rule of plain descent is
         self._adder.run(grads, [sgd(lr=-1 / self.steps, wd=0.0, keep=1.0)])
         self._given = [had or g is not None for had, g in zip(self._given, grads, strict=True)]
@@ -93,3 +97,12 @@ class GradientAccumulation:
             self.pending, self._given = 0, [False] * len(self._sums)
             for s in self._sums:
                 s[...] = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_adder"}
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        vars(self).update(saved)
+        self._adder = Engine(self._sums, [()] * len(self._sums))
+
+    __copy__ = refuse_shallow_copy

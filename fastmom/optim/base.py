@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from fastmom.checks import reject_unknown
 from fastmom.kernels import Engine
 from fastmom.kernels.arrays import check_array
 from fastmom.optim.buffers import zeros_beside
+from fastmom.optim.copying import refuse_shallow_copy
 from fastmom.optim.hyper import Choice, Declared, Flag, Hyper, Limit, Number, Values
 
 if TYPE_CHECKING:
@@ -51,25 +52,29 @@ class Optimizer(Declared):
             "FloatingPointError, or leave out the whole step. The latter two read all gradients "
             "once more.")
     maximize: Flag = Flag(
-        default=False, kw_only=True, shared=True,
+        default=False, kw_only=True,
         doc="Step along the gradient instead of against it.")
 
     state_names: ClassVar[tuple[str, ...]] = ()
     treats_matrices: ClassVar[bool] = False     # arrays with two axes take `_matrix_row`
+    matrix_state_names: ClassVar[tuple[str, ...]] = ()      # of those, as many
     def __init__(self, params: Params | None = None, *args: Any, **hyper: Any) -> None:
-        given = self._named(args, hyper)
-        options = {name: given.pop(name) for name in self._shared_hypers if name in given}
-        self._engine: Engine | None = None
-        self._rows: list[Row] | None = None
-        self._options = Values(self, self._shared_hypers, options, {})
-        self.param_groups = [Values(self, self._group_hypers, given, {"params": []})]
+        self._start(self._named(args, hyper))
         if params is not None:
             self.bind(params)
+
+    def _start(self, hyper: Mapping[str, Any]) -> None:
+        """Begin without parameters."""
+        self._engine: Engine | None = None
+        self._rows: list[Row] | None = None
+        self._options = Values(self, self._shared_hypers, hyper, {})
+        self._defaults = Values(self, self._group_hypers, hyper, {"params": []})
+        self.param_groups = [self._defaults]
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse an attribute without effect, such as another library's `learning_rate`."""
         if not (name.startswith("_") or name == "param_groups" or hasattr(type(self), name)):
-            reject_unknown(type(self).__name__, [name], {*self._group_hypers, *self._shared_hypers})
+            reject_unknown(type(self).__name__, [name], self._hypers)
         super().__setattr__(name, value)
 
     # Binding --------------------------------------------------------------------------------------
@@ -90,9 +95,39 @@ class Optimizer(Declared):
         arrays = [array for group in groups for array in group["params"]]
         if not arrays:
             raise ValueError("params is empty; expected at least one array")
-        for i, array in enumerate(arrays):
+        self._attach(Engine(arrays, self._new_state(arrays, 0)), groups)
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Take further parameters; those there keep state and counters.
+
+        Parameters
+        ----------
+        group : dict
+            ``{"params": [...], "lr": ...}``; a hyper-parameter that is not given is what the
+            constructor got. The gradients of its parameters come after all others'.
+
+        Raises
+        ------
+        RuntimeError
+            If there are no parameters yet, or they are averaged by an `EMA`: make that afterwards.
+        TypeError, ValueError
+            If the group is malformed, or an array cannot be updated in place or overlaps another.
+            Nothing has changed then.
+        """
+        engine = self._bound_engine()
+        if engine.averaged:
+            raise RuntimeError(f"the parameters of this {type(self).__name__} are averaged; add "
+                               f"groups before the EMA is made")
+        new = self._make_group("group", len(self.param_groups), group)
+        if not new["params"]:
+            raise ValueError("params of the group is empty; expected at least one array")
+        state = self._new_state(new["params"], len(engine.params))
+        self._attach(engine.extended(new["params"], state), [*self.param_groups, new])
+
+    def _new_state(self, arrays: list[Array], first: int) -> list[tuple[Array, ...]]:
+        for i, array in enumerate(arrays, first):
             check_array(array, "params", i, True)
-        self._attach(Engine(arrays, zeros_beside(arrays, len(self.state_names))), groups)
+        return zeros_beside(arrays, len(self.state_names))
 
     def _attach(self, engine: Engine, groups: list[Values]) -> None:
         """Use this engine, whose parameters are those of the groups, from now on."""
@@ -122,17 +157,17 @@ class Optimizer(Declared):
                             f"{type(params).__name__}")
         if not any(isinstance(entry, Mapping) for entry in params):
             params = [{"params": params}]
-        defaults = dict(self.param_groups[0])
-        groups = []
-        for i, entry in enumerate(params):
-            if not isinstance(entry, Mapping) or not isinstance(entry.get("params"), Sequence):
-                raise TypeError(f"params[{i}] must be a group with a list of arrays under "
-                                f"'params'; arrays and groups cannot be mixed")
-            reject_unknown(f"group {i} of {type(self).__name__}", entry,
-                           {"params", *self._group_hypers})
-            groups.append(Values(self, self._group_hypers, {**defaults, **entry},
-                                 {"params": list(entry["params"])}))
-        return groups
+        return [self._make_group(f"params[{i}]", i, entry) for i, entry in enumerate(params)]
+
+    def _make_group(self, where: str, i: int, entry: Any) -> Values:
+        given = entry.get("params") if isinstance(entry, Mapping) else None
+        if not isinstance(given, Sequence):
+            raise TypeError(f"{where} must be a group with a list of arrays under 'params'; arrays "
+                            f"and groups cannot be mixed")
+        reject_unknown(f"group {i} of {type(self).__name__}", entry,
+                       {"params", *self._group_hypers})
+        return Values(self, self._group_hypers, {**self._defaults, **entry},
+                      {"params": list(given)})
 
     def _average(self, params: list[Array], averages: list[Array]) -> Engine:
         """Let each step move these averages as well: see `EMA`."""
@@ -140,7 +175,7 @@ class Optimizer(Declared):
         if old is None or [id(p) for p in params] != [id(p) for p in old.params]:
             raise ValueError(f"params must be the very arrays of this {type(self).__name__}, in "
                              f"their order")
-        if len(old.state[0]) > len(self.state_names):
+        if old.averaged:
             raise RuntimeError(f"the parameters of this {type(self).__name__} are averaged already")
         state = [(*own, e) for own, e in zip(old.state, averages, strict=True)]
         engine = Engine(old.params, state, True)
@@ -151,7 +186,7 @@ class Optimizer(Declared):
     # Hyper-parameters -----------------------------------------------------------------------------
 
     def _values(self, hyper: Hyper[Any, Any]) -> Values:
-        """Where this hyper-parameter lives."""
+        """Return the values that this hyper-parameter is among."""
         if hyper.shared:
             return self._options
         if len(self.param_groups) > 1:
@@ -211,7 +246,7 @@ class Optimizer(Declared):
                     array.flush()
 
     def _make_rows(self, engine: Engine, now: int) -> list[Row]:
-        """Coefficients for the coming step; kept where they stay the same for the one after."""
+        """Return the coming step's coefficients; keep those that hold for the one after, too."""
         if self._stale:
             self._set_options(engine, self._options.at(now))
             groups = [group.at(now) for group in self.param_groups]
@@ -220,6 +255,7 @@ class Optimizer(Declared):
                             for i, is_matrix in self._kinds]
             self._all_steady = all(map(self._steady, groups))
             engine.assign(self._kind_of)
+            engine.orient([-1.0 if groups[i]["maximize"] else 1.0 for i in self._group_of])
             self._stale = any(v.scheduled for v in (self._options, *self.param_groups))
         if engine.uneven:       # tensors of one kind may differ in age
             keys = list(zip(self._kind_of, engine.steps.tolist(), strict=True))
@@ -240,25 +276,25 @@ class Optimizer(Declared):
         engine.clip_norm = limit(options["clip_norm"])
         engine.clip_norm_per_tensor = limit(options["clip_norm_per_tensor"])
         engine.clip_value = limit(options["clip_value"])
-        engine.scale = (-1.0 if options["maximize"] else 1.0) / options["grad_scale"]
+        engine.scale = 1.0 / options["grad_scale"]
         engine.nonfinite = options["nonfinite"]
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
-        """The rule's number and coefficients for tensors that have had `age` updates.
+        """Return the rule's number and coefficients for tensors that have had `age` updates.
 
         `group` holds the numbers in force, without its params.
         """
         raise NotImplementedError
 
     def _matrix_row(self, group: Mapping[str, Any], age: int) -> Row:
-        """`_row` for arrays with two axes, where `treats_matrices`."""
+        """Return the row for arrays with two axes, where `treats_matrices`."""
         raise NotImplementedError
 
     def _steady(self, group: Mapping[str, Any]) -> bool:
-        """Whether the row depends on hyper-parameters alone, not on the time."""
+        """Return whether the row depends on hyper-parameters alone, not on the time."""
         return False
 
-    # What one can look at -------------------------------------------------------------------------
+    # State and counters ---------------------------------------------------------------------------
 
     @property
     def iterations(self) -> int:
@@ -268,10 +304,13 @@ class Optimizer(Declared):
     @property
     def state(self) -> list[dict[str, Array]]:
         """The state buffers of each parameter by name, in the order of the parameters: views."""
-        buffers = [] if self._engine is None else self._engine.state
+        if self._engine is None:
+            return []
+        names = [self.matrix_state_names if self._kinds[kind][1] else self.state_names
+                 for kind in self._kind_of]
         # a running average, if there is one, comes after
-        return [{name: a.view() for name, a in zip(self.state_names, arrays, strict=False)}
-                for arrays in buffers]
+        return [{name: a.view() for name, a in zip(own, arrays, strict=False)}
+                for own, arrays in zip(names, self._engine.state, strict=True)]
 
     @property
     def grad_norm(self) -> float:
@@ -288,13 +327,38 @@ class Optimizer(Declared):
         from fastmom.optim.state import load_state_dict
         load_state_dict(self, state)
 
+    def _from_format_1(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Return a state dict of the first format in today's: `maximize` was one for all groups."""
+        maximize = state["options"]["maximize"]
+        options = {name: value for name, value in state["options"].items() if name != "maximize"}
+        groups = [{**group, "maximize": maximize} for group in state["groups"]]
+        return {**state, "options": options, "groups": groups, "format": 2}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return everything, parameters included, for `pickle` and `copy.deepcopy`.
+
+        A running average is not part of it: it is the `EMA`'s, which takes the optimizer along.
+        """
+        from fastmom.optim.state import snapshot
+        return snapshot(self)
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        from fastmom.optim.state import restore
+        self._start(saved["hyper"])
+        restore(self, saved)
+
+    def __copy__(self) -> Self:
+        if self._engine is not None:
+            refuse_shallow_copy(self)
+        from copy import deepcopy
+        return deepcopy(self)
+
     def __repr__(self) -> str:
         names = {**self._options, **(self.param_groups[0] if len(self.param_groups) == 1 else {})}
         names.pop("params", None)
-        defaults = {**self._group_hypers, **self._shared_hypers}
         always = [n for n in ("lr", "momentum") if n in names]
         shown = (f"{n}={names[n]!r}" for n in dict.fromkeys([*always, *sorted(names)])
-                 if n in always or names[n] != defaults[n].default)
+                 if n in always or names[n] != self._hypers[n].default)
         return f"{type(self).__name__}({', '.join(shown)})"
 
 

@@ -50,7 +50,7 @@ def _root(cls: type[Declared]) -> type[Declared]:
 
 def _in_order(cls: type[Declared]) -> list[Hyper[Any, Any]]:
     """All hyper-parameters as the constructor takes them."""
-    return sorted({**cls._group_hypers, **cls._shared_hypers}.values(), key=lambda h: h.kw_only)
+    return sorted(cls._hypers.values(), key=lambda hyper: hyper.kw_only)
 
 
 def _entries(cls: type[Declared]) -> Iterator[str]:

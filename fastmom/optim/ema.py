@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from fastmom.checks import number
 from fastmom.kernels import Engine
 from fastmom.kernels.arrays import check_array
 from fastmom.optim.base import Optimizer
+from fastmom.optim.copying import refuse_shallow_copy
 from fastmom.optim.sgd import sgd
 
 if TYPE_CHECKING:
@@ -69,12 +70,16 @@ class EMA:
             check_array(array, "params", i, True)
         self.params = list(params)
         self.averages = [array.copy() for array in params]
-        self._fused = optimizer is not None
+        self._attach(optimizer)
+
+    def _attach(self, optimizer: Optimizer | None) -> None:
+        """Make or take the engine that moves the averages."""
+        self._optimizer = optimizer
         if optimizer is not None:
             self._engine = optimizer._average(self.params, self.averages)
         else:
             self._engine = Engine(self.averages, [()] * len(self.params))
-        self.decay = decay
+        self._engine.smooth(self._decay)
 
     @property
     def decay(self) -> float:
@@ -94,13 +99,13 @@ class EMA:
         RuntimeError
             If an optimizer does it at each step.
         """
-        if self._fused:
+        if self._optimizer is not None:
             raise RuntimeError("the optimizer averages at each step already")
         self._engine.run(self.params, [sgd(lr=self._decay - 1, wd=0.0, keep=self._decay)])
 
     def __repr__(self) -> str:
         n, size = len(self.averages), sum(array.size for array in self.averages)
-        when = "at each step of the optimizer" if self._fused else "by update()"
+        when = "at each step of the optimizer" if self._optimizer is not None else "by update()"
         return f"<EMA of {n} array{'s' * (n != 1)} ({size:,} values), decay {self.decay:g}, {when}>"
 
     @contextmanager
@@ -125,3 +130,19 @@ class EMA:
             held = p.copy()
             p[...] = e
             e[...] = held
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._engine.blocked_by:
+            raise RuntimeError("the parameters hold their averages now; save, copy or load outside "
+                               "of the with block")
+        # the parameters of an optimizer are taken from it again: joblib would store them twice
+        left_out = {"_engine"} | ({"params"} if self._optimizer is not None else set())
+        return {name: value for name, value in vars(self).items() if name not in left_out}
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        vars(self).update(saved)
+        if self._optimizer is not None:
+            self.params = list(self._optimizer._bound_engine().params)
+        self._attach(self._optimizer)
+
+    __copy__ = refuse_shallow_copy

@@ -236,12 +236,14 @@ class Declared:
     """
 
     __signature__ = Described("signature")
+    _hypers: ClassVar[dict[str, Hyper[Any, Any]]] = {}
     _group_hypers: ClassVar[dict[str, Hyper[Any, Any]]] = {}
     _shared_hypers: ClassVar[dict[str, Hyper[Any, Any]]] = {}
 
     def __init_subclass__(cls) -> None:
         hypers = {name: value for base in reversed(cls.__mro__)
                   for name, value in vars(base).items() if isinstance(value, Hyper)}
+        cls._hypers = hypers
         cls._group_hypers = {n: h for n, h in hypers.items() if not h.shared}
         cls._shared_hypers = {n: h for n, h in hypers.items() if h.shared}
         if cls.__doc__:
@@ -257,8 +259,7 @@ class Declared:
         for name in names[:len(args)]:
             if name in given:
                 raise TypeError(f"{cls.__name__} got {name!r} by position and by name")
-        checks.reject_unknown(cls.__name__, given,
-                              {"params", *cls._group_hypers, *cls._shared_hypers})
+        checks.reject_unknown(cls.__name__, given, {"params", *cls._hypers})
         return {**dict(zip(names, args, strict=False)), **given}
 
 
@@ -269,7 +270,7 @@ class Values(MutableMapping[str, Any]):
     """
 
     def __init__(self, optimizer: Optimizer, hypers: dict[str, Hyper[Any, Any]],
-                 given: dict[str, Any], fixed: dict[str, Any]) -> None:
+                 given: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
         self._optimizer = optimizer
         self._hypers = hypers
         self._fixed = fixed

@@ -7,7 +7,7 @@ import numbers
 from collections.abc import Mapping
 from typing import Any
 
-from fastmom.checks import integer, number
+from fastmom.checks import choice, integer, number
 from fastmom.optim.schedule_base import Schedule
 
 
@@ -59,14 +59,12 @@ class ReduceOnPlateau(Schedule):
     def __init__(self, start: float, factor: float = 0.1, patience: int = 10,
                  threshold: float = 1e-4, mode: str = "min", cooldown: int = 0,
                  minimum: float = 0.0, state: Mapping[str, Any] | None = None) -> None:
-        if mode not in ("min", "max"):
-            raise ValueError(f"mode must be 'min' or 'max', not {mode!r}")
-        if number("factor", factor) < 0 or factor >= 1:
-            raise ValueError(f"factor must be a number >= 0 and < 1, not {factor!r}")
         start = number("start", start, 0.0)
         super().__init__(
-            start=start, factor=float(factor), patience=integer("patience", patience, 0),
-            threshold=number("threshold", threshold, 0.0), mode=mode,
+            start=start, factor=number("factor", factor, 0.0, 1.0, open_high=True),
+            patience=integer("patience", patience, 0),
+            threshold=number("threshold", threshold, 0.0),
+            mode=choice("mode", mode, ("min", "max")),
             cooldown=integer("cooldown", cooldown, 0),
             minimum=number("minimum", minimum, 0.0, start), state={})
         fresh = {"value": start, "best": None, "without_improvement": 0, "cooling": 0}
@@ -108,6 +106,9 @@ class ReduceOnPlateau(Schedule):
             return math.isfinite(metric)        # the first one improves on nothing
         gain = best - metric if self.mode == "min" else metric - best
         return gain > self.threshold * abs(best)
+
+    def __copy__(self) -> ReduceOnPlateau:
+        return type(self)(**vars(self))
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of the state, for JSON: the value, the best metric and two counters."""

@@ -120,27 +120,29 @@ def lamb(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int
 
 def muon(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int, now: int) -> None:
     if p.ndim != 2:
-        adam(p, g, s, {**h, "lr": h["adamw_lr"], "decoupled_weight_decay": True, "amsgrad": False},
-             age, now)
+        adam(p, g, s, {**h, "lr": h["adamw_lr"], "eps": h["adamw_eps"],
+                       "decoupled_weight_decay": True, "amsgrad": False}, age, now)
         return
-    m, v = h["momentum"], s["mean"]
+    if not p.size:
+        return
+    m, v, u = h["momentum"], s["velocity"], s["update"]
     v[...] = m * v + (1 - m) * g
-    s["square"][...] = (1 - m) * g + m * v if h["nesterov"] else v
-    rows, columns = p.shape
-    x = s["square"] / np.sqrt(np.sum(s["square"] ** 2))
-    if rows > columns:
-        x = x.T
-    for _ in range(5):
+    u[...] = (1 - m) * g + m * v if h["nesterov"] else v
+    (inputs, outputs), (a, b, c) = p.shape, h["ns_coefficients"]
+    if h["layout"] == "out_in":
+        inputs, outputs = outputs, inputs
+    x = u / max(np.sqrt(np.sum(u ** 2)), h["eps"])
+    for _ in range(h["ns_steps"]):
         gram = x @ x.T
-        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    longer = (max(1, rows / columns) ** 0.5 if h["scaling"] == "original"
-              else 0.2 * max(rows, columns) ** 0.5)
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    longer = (max(1, outputs / inputs) ** 0.5 if h["scaling"] == "original"
+              else 0.2 * max(outputs, inputs) ** 0.5)
     p *= 1 - h["lr"] * h["weight_decay"]
-    p -= h["lr"] * longer * (x.T if rows > columns else x)
+    p -= h["lr"] * longer * x
 
 
 def trusted(p: Array, r: Array, coefficient: float, eps: float) -> Array:
-    """A direction with the norm of the parameter times a coefficient."""
+    """Return a direction with the norm of the parameter times a coefficient."""
     of_p, of_r = np.sqrt(np.sum(p * p)), np.sqrt(np.sum(r * r))
     ratio = coefficient * of_p / (of_r + eps) if of_p and of_r else 1.0
     scaled: Array = ratio * r
@@ -148,7 +150,7 @@ def trusted(p: Array, r: Array, coefficient: float, eps: float) -> Array:
 
 
 def decayed(p: Array, g: Array, h: Mapping[str, Any], lr: float) -> Array:
-    """The gradient with its L2 penalty; a decoupled one shrinks the parameter now."""
+    """Return the gradient with its L2 penalty; a decoupled one shrinks the parameter now."""
     if h["decoupled_weight_decay"]:
         p *= 1 - lr * h["weight_decay"]
         return g
@@ -172,9 +174,8 @@ RULES: dict[str, Rule] = {
 
 
 def clip(grads: Sequence[Array | None], h: Mapping[str, Any]) -> list[Array | None]:
-    """Gradients after unscaling, clipping by norm and by value, and the sign of `maximize`."""
-    sign = -1.0 if h["maximize"] else 1.0
-    scaled = [None if g is None else sign * g / h["grad_scale"] for g in grads]
+    """Return the gradients after unscaling and clipping by norm and by value."""
+    scaled = [None if g is None else g / h["grad_scale"] for g in grads]
     norms = [0.0 if g is None else float(np.linalg.norm(g)) for g in scaled]
     total = float(np.linalg.norm(norms))
     limit, per_tensor = h["clip_norm"], h["clip_norm_per_tensor"]
@@ -223,9 +224,9 @@ class Reference:
         self.iterations = 0
 
     def step(self, grads: Sequence[Array | None]) -> None:
-        """One step; None skips a parameter."""
-        wide = [None if g is None else g.astype(p.dtype)
-                for g, p in zip(grads, self.params, strict=True)]
+        """Take a step; None skips a parameter."""
+        wide = [None if g is None else g.astype(p.dtype) * (-1.0 if h["maximize"] else 1.0)
+                for g, p, h in zip(grads, self.params, self.hyper, strict=True)]
         for i, g in enumerate(clip(wide, self.optimizer._options.at(self.iterations))):
             if g is not None:
                 self.rule(self.params[i], g, self.state[i], self.hyper[i].at(self.iterations),

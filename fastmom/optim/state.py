@@ -2,7 +2,7 @@
 
 A state dict holds numbers, strings, lists, dicts and, under ``"state"``, arrays; no code::
 
-    {"format": 1, "optimizer": "SGD", "iterations": 20, "steps": [20, 18],
+    {"format": 2, "optimizer": "SGD", "iterations": 20, "steps": [20, 18],
      "options": {"clip_norm": None, ...},
      "groups": [{"lr": 0.1, "momentum": {"schedule": "Linear", ...}, ..., "params": [0, 1]}],
      "state": [{"velocity": array}, {"velocity": array}]}
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fastmom.optim.base import Optimizer
     from fastmom.types import Array
 
-FORMAT = 1
+FORMAT = 2
 KEYS = ("format", "optimizer", "iterations", "steps", "options", "groups", "state")
 Updates = list[tuple[ReduceOnPlateau, ReduceOnPlateau]]     # one in use, and what it shall become
 
@@ -95,8 +95,13 @@ def prepare(optimizer: Optimizer, state: Mapping[str, Any]) -> Callable[[], None
     """Validate all of a state dict; return a function that loads it and cannot fail."""
     engine = _engine(optimizer)
     _check_names("the state dict", state, KEYS)
-    _check_equal("format", state["format"], FORMAT)
     _check_equal("optimizer", state["optimizer"], type(optimizer).__name__)
+    if type(state["format"]) is int and state["format"] == 1:
+        try:
+            state = optimizer._from_format_1(dict(state))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"the state dict of format 1 is damaged: {error!r}") from error
+    _check_equal("format", state["format"], FORMAT)
     iterations = integer("iterations", state["iterations"], 0)
     steps = _checked_steps(state["steps"], iterations, len(engine.params))
     copies = list(_checked_buffers(optimizer.state, state["state"]))
@@ -113,8 +118,7 @@ def prepare(optimizer: Optimizer, state: Mapping[str, Any]) -> Callable[[], None
 
     def load() -> None:
         for buffer, source in copies:
-            if not (_blank(buffer) and _blank(source)):     # untouched, a buffer takes no memory
-                buffer[...] = source
+            _fill(buffer, source)
         for schedule, new in updates:
             vars(schedule).update(vars(new))
         for values, checked in changed:
@@ -124,11 +128,35 @@ def prepare(optimizer: Optimizer, state: Mapping[str, Any]) -> Callable[[], None
     return load
 
 
+def snapshot(optimizer: Optimizer) -> dict[str, Any]:
+    """Return all of an optimizer, parameters included, for `pickle` and `copy.deepcopy`."""
+    result: dict[str, Any] = {"hyper": {**optimizer._options, **optimizer._defaults}}
+    if optimizer._engine is not None:
+        engine = _engine(optimizer)
+        result |= {"groups": [dict(group) for group in optimizer.param_groups],
+                   "state": [arrays[:len(optimizer.state_names)] for arrays in engine.state],
+                   "steps": engine.steps.tolist(), "iterations": engine.iterations}
+    return result
+
+
+def restore(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
+    """Bring an optimizer without parameters to what `snapshot` returned."""
+    if "groups" not in saved:
+        return
+    optimizer.bind(saved["groups"])
+    engine = optimizer._bound_engine()
+    for own, stored in zip(engine.state, saved["state"], strict=True):
+        for buffer, source in zip(own, stored, strict=True):
+            _fill(buffer, source)
+    engine.restore(saved["steps"], saved["iterations"])
+    optimizer._changed()
+
+
 def _engine(optimizer: Optimizer) -> Engine:
     engine = optimizer._bound_engine()
     if engine.blocked_by:
-        raise RuntimeError("the parameters hold their averages now; save or load outside of the "
-                           "with block")
+        raise RuntimeError("the parameters hold their averages now; save, copy or load outside of "
+                           "the with block")
     return engine
 
 
@@ -142,6 +170,11 @@ def _layout(optimizer: Optimizer) -> Iterator[tuple[Values, list[int]]]:
 def _blank(array: Array) -> bool:
     """Return whether all bits are zero (those of -0.0 are not)."""
     return not np.ascontiguousarray(array).reshape(-1).view(np.uint8).any()
+
+
+def _fill(buffer: Array, source: Array) -> None:
+    if not (_blank(buffer) and _blank(source)):     # untouched, a buffer takes no memory
+        buffer[...] = source
 
 
 def _copy(array: Array) -> Any:
@@ -258,7 +291,7 @@ def from_torch(optimizer: Optimizer, state: Mapping[str, Any], *,
                iterations: int | None = None) -> None:
     """Continue from the state dict of an optimizer of PyTorch.
 
-    These are SGD, Adam, AdamW, NAdam, RMSprop and Adagrad.
+    These are SGD, Adam, AdamW, NAdam, RMSprop, Adagrad and, with ``layout="out_in"``, Muon.
 
     Buffers, step counts and hyper-parameters are taken; clipping and the like stay as they are.
     What PyTorch's optimizer does not have (`decay` and `convention` of `SGD`, say) must be at its
@@ -272,8 +305,8 @@ def from_torch(optimizer: Optimizer, state: Mapping[str, Any], *,
     state : dict
         From ``state_dict()`` of the optimizer of PyTorch; tensors or arrays.
     iterations : int, optional
-        Steps taken so far, for schedules. By default the largest count in the state; SGD of PyTorch
-        does not count, so there it is 1 if any velocity is.
+        Steps taken so far, for schedules. By default the largest count in the state; SGD and
+        Muon of PyTorch do not count, so there it is 1 if any velocity is.
 
     Raises
     ------

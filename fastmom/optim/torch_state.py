@@ -36,12 +36,19 @@ TORCH: dict[str, tuple[dict[str, tuple[str, ...]], _Buffers]] = {
                  "weight_decay": ("weight_decay",),
                  "initial_accumulator_value": ("initial_accumulator",)},
                 {"sum": ("square", None)}),
+    "Muon": ({"lr": ("lr",), "momentum": ("momentum",), "nesterov": ("nesterov",),
+              "weight_decay": ("weight_decay",), "ns_coefficients": ("ns_coefficients",),
+              "ns_steps": ("ns_steps",), "eps": ("eps",), "adjust_lr_fn": ("scaling",)},
+             {"momentum_buffer": ("velocity", None)}),
 }
+AS_TORCH = {"Muon": {"layout": "out_in"}}       # where our default is another
+OF_THE_REST = {"Muon": {"adamw_lr", "beta1", "beta2", "adamw_eps"}}     # PyTorch leaves it to AdamW
 
 # Flags of how to compute, and what learning rate schedulers keep in the groups.
 DROPPED = {"foreach", "fused", "capturable", "differentiable", "param_names", "initial_lr",
            "max_lr", "min_lr", "max_momentum", "base_momentum"}
-OLDER_LACK = {"decoupled_weight_decay"}     # then it is as the optimizer's name says
+OLDER_LACK = {"decoupled_weight_decay", "maximize"}     # then it is the optimizer's default
+NOT_COUNTED = {"SGD", "Muon"}       # their buffer alone tells that there was a step
 
 
 def converted(optimizer: Optimizer, own: dict[str, Any], state: Mapping[str, Any],
@@ -60,7 +67,6 @@ def converted(optimizer: Optimizer, own: dict[str, Any], state: Mapping[str, Any
         raise ValueError(f"param_groups must be a list of {len(own_groups)} groups")
     result["groups"] = [_group(f"param_groups[{i}]", optimizer, own, group)
                         for i, (own, group) in enumerate(zip(own_groups, groups, strict=True))]
-    result["options"]["maximize"] = _maximize(groups)
     result["steps"], result["state"] = _buffers(optimizer, result["groups"], state["state"],
                                                 iterations)
     result["iterations"] = max(result["steps"]) if iterations is None else iterations
@@ -72,15 +78,17 @@ def _group(where: str, optimizer: Optimizer, own: Mapping[str, Any], group: Any)
     name = type(optimizer).__name__
     if not isinstance(group, Mapping):
         raise TypeError(f"{where} must be a dict, not {type(group).__name__}")
-    names = TORCH[name][0]
+    names = TORCH[name][0] | {"maximize": ("maximize",)}
     for key in {*names, "params"} - OLDER_LACK:
         if key not in group:
             raise ValueError(f"{where} has no {key!r}: is it of torch.optim.{name}?")
     result = {n: hyper.default for n, hyper in optimizer._group_hypers.items()}
+    result |= {n: own[n] for n in OF_THE_REST.get(name, ())} | AS_TORCH.get(name, {})
     for key, value in group.items():
         if key in names:
+            value = "original" if key == "adjust_lr_fn" and value is None else value
             result.update(_named(f"{where}[{key!r}]", names[key], _number(value)))
-        elif key not in DROPPED | {"params", "maximize"}:
+        elif key not in DROPPED | {"params"}:
             raise ValueError(f"{where} has {key!r}, which {name} has no counterpart of")
     for n in set(result) - {n for ours in names.values() for n in ours}:
         if own[n] != result[n]:
@@ -94,13 +102,6 @@ def _named(where: str, names: tuple[str, ...], value: Any) -> dict[str, Any]:
     if not isinstance(values, (list, tuple)) or len(values) != len(names):
         raise ValueError(f"{where} must be {len(names)} numbers, not {value!r}")
     return dict(zip(names, map(_number, values), strict=True))
-
-
-def _maximize(groups: Any) -> bool:
-    given = {bool(group.get("maximize", False)) for group in groups}
-    if len(given) > 1:
-        raise ValueError("param_groups differ in maximize, which is one for all groups here")
-    return given.pop()
 
 
 def _buffers(optimizer: Optimizer, groups: list[dict[str, Any]], state: Any,
@@ -132,7 +133,7 @@ def _entry(where: str, optimizer: Optimizer, entry: Any, hypers: Mapping[str, An
         raise ValueError(f"{where} has {key!r}, which {name} has no counterpart of")
     arrays = {names[key][0]: _array(value) for key, value in entry.items()
               if key in names and value is not None}
-    if name == "SGD":       # does not count: a velocity tells that there was a step
+    if name in NOT_COUNTED:
         age = 1 if iterations is None else iterations
         return age if arrays or (iterations and not hypers["momentum"]) else 0, arrays
     if not entry:

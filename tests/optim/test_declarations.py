@@ -29,14 +29,14 @@ POSITIONAL = {      # in the order that calls by position rely on
     "nadam": "lr beta1 beta2 eps weight_decay decoupled_weight_decay momentum_decay",
     "lars": "lr momentum nesterov weight_decay trust_coefficient eps",
     "lamb": "lr beta1 beta2 eps weight_decay",
-    "muon": "lr momentum nesterov weight_decay scaling adamw_lr beta1 beta2 eps",
+    "muon": "lr momentum nesterov weight_decay scaling adamw_lr beta1 beta2 adamw_eps",
 }
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_signature_and_documentation(kind: type[fm.Optimizer]) -> None:
     signature = inspect.signature(kind)
-    hypers = {**kind._group_hypers, **kind._shared_hypers}
+    hypers = kind._hypers
     assert next(iter(signature.parameters)) == "params"
     assert set(signature.parameters) == {"params", *hypers}
     assert {n: p.default for n, p in signature.parameters.items() if n != "params"} == {

@@ -15,10 +15,11 @@ import pytest
 
 import fastmom as fm
 from fastmom.optim import OPTIMIZERS
-from fastmom.optim.hyper import Choice, Flag, Hyper, Number, Numbers
+from fastmom.optim.hyper import Choice, Flag, Hyper, Integer, Number, Numbers
 
 # Values of which any two must give different results. Flags and choices need no row: all are tried.
 VALUES: dict[str, tuple[Any, ...]] = {
+    "adamw_eps": (1e-8, 0.1),
     "adamw_lr": (0.01, 0.02),
     "beta1": (0.0, 0.5, 0.9),
     "beta2": (0.5, 0.9),
@@ -34,6 +35,8 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "momenta": ((0.0, 0.9), (0.9,), (0.5,)),
     "momentum": (0.0, 0.5, 0.9),
     "momentum_decay": (0.0, 0.5),
+    "ns_coefficients": ((3.4445, -4.775, 2.0315), (1.5, -0.5, 0.0), (2.0, -1.5, 0.5)),
+    "ns_steps": (1, 2, 5),
     "nu": (0.0, 0.7),
     "trust_coefficient": (0.001, 0.01),
     "weight_decay": (0.0, 0.1),
@@ -47,6 +50,7 @@ NEEDS: dict[str | tuple[str, str], dict[str, Any]] = {
     "decoupled_weight_decay": {"weight_decay": 0.1},
     "grad_scale": {"clip_value": 1.0},                  # many do not depend on the scale alone
     "nesterov": {"momentum": 0.9},
+    ("Muon", "eps"): {"grad_scale": 1000.0},            # it limits from below
     ("SGD", "decoupled_weight_decay"): {"weight_decay": 0.1, "momentum": 0.9},
     # without weight decay the trust ratio cancels any scale of a gradient
     ("LARS", "clip_norm"): {"weight_decay": 0.1},
@@ -147,13 +151,16 @@ def test_assigned_between_steps_takes_effect(kind: Kind, hyper: Hyper) -> None:
 def wrong_values(hyper: Hyper) -> list[Any]:
     """What the declaration does not allow."""
     if isinstance(hyper, Number):
-        below = [hyper.low if hyper.open_low else math.nextafter(hyper.low, -1.0), hyper.low - 1]
+        below = [hyper.low if hyper.open_low else math.nextafter(hyper.low, -math.inf),
+                 hyper.low - 1] if hyper.low > -math.inf else []
         above = [math.nextafter(hyper.high, math.inf)] if hyper.high < math.inf else []
         absent = [] if hyper.default is None else [None]
         return [*below, *above, *absent, math.nan, math.inf, -math.inf, 1j, "0.5", True, np.ones(1)]
     if isinstance(hyper, Numbers):
         return [(), (0.5,) * (hyper.most + 1), 0.5, "0.5", None, len,
-                *((0.5, one) for one in wrong_values(hyper.one))]
+                *((*[0.5] * (hyper.most - 1), one) for one in wrong_values(hyper.one))]
+    if isinstance(hyper, Integer):
+        return [hyper.low - 1, hyper.high + 1, 2.0, None, True, "2", len]
     if isinstance(hyper, Flag):
         return [None, 0, 1, "yes", len]
     assert isinstance(hyper, Choice), f"say here what {type(hyper).__name__} does not allow"
