@@ -84,11 +84,27 @@ def make_model(settings: Mapping[str, Any], image_shape: tuple[int, ...], seed: 
     return model
 
 
+def shares(dataset: data.Dataset, split: float) -> tuple[int, int]:
+    """Return how many of the training samples are trained on, and how many are held out.
+
+    Raises
+    ------
+    ValueError
+        If there are none of either, and there should be.
+    """
+    n = len(dataset.x_train)
+    kept = int(n * (1 - split))     # as in `fit`
+    if split and not 0 < kept < n:
+        raise ValueError(f"--validation-split: {split} of {n:,} samples leaves {kept:,} to train "
+                         f"on and {n - kept:,} to evaluate; both must be at least one")
+    return kept, n - kept
+
+
 def describe(dataset: data.Dataset, settings: Mapping[str, Any]) -> str:
     """Return the numbers of samples, the units of each layer and the number of parameters."""
-    n, split = len(dataset.x_train), settings.get("validation_split", 0)
-    held_out = round(n * split)
-    samples = [f"{n - held_out:,} training", *([f"{held_out:,} validation"] if split else []),
+    split = settings.get("validation_split", 0)
+    kept, held_out = shares(dataset, split)
+    samples = [f"{kept:,} training", *([f"{held_out:,} validation"] if split else []),
                f"{len(dataset.x_test):,} test"]
     pixels = dataset.x_train[0].size
     units = [pixels, *settings["hidden"], 10]

@@ -123,6 +123,7 @@ def run(args: argparse.Namespace) -> int:
     record.config["threads"] = args.threads
     check_plateaus(record)
     dataset, crc32 = load(record)
+    about = describe(dataset, record.config)
     if model is None:
         model = make_model(record.config, dataset.x_train.shape[1:], record.config["seed"],
                            optimizer)
@@ -131,10 +132,11 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--data {record.config['data']}: other samples than those of the "
                          f"checkpoint's training ({record.data})")
     if args.checkpoint is not None:
-        args.checkpoint.mkdir(parents=True, exist_ok=True)
+        with writing("--checkpoint", args.checkpoint):
+            args.checkpoint.mkdir(parents=True, exist_ok=True)
     with fastmom.num_threads(args.threads), one_blas_thread():
         threads = fastmom.get_num_threads()
-        print(f"{dataset.reason}\n{describe(dataset, record.config)}\n{optimizer!r}, batch "
+        print(f"{dataset.reason}\n{about}\n{optimizer!r}, batch "
               f"{record.config['batch_size']}, {threads} thread{'s' if threads > 1 else ''}",
               flush=True)
         status, diverged = fit(model, dataset, record, args)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import write
+from commands import run, write
 
 from fastmom.data import mnist
 
@@ -15,6 +15,15 @@ from fastmom.data import mnist
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("cli") / "digits")
+
+
+@pytest.fixture(scope="module")
+def adam(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Path:
+    """Return the directory of the checkpoints of a training with Adam, 2 epochs long."""
+    directory = tmp_path_factory.mktemp("adam") / "saved"
+    assert run("--data", digits, "--hidden", 8, "--epochs", 2, "--optimizer", "adam",
+               "--checkpoint", directory) == 0
+    return directory
 
 
 @pytest.fixture(autouse=True)

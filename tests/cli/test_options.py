@@ -222,7 +222,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["--checkpoint", "file"], "--checkpoint: file is there and is not a directory"),
     (["--validation-split", "1"],
      "argument --validation-split: must be a number from 0 to below 1, not '1'"),
-    (["--validation-split", "0.999"], "validation_split=0.999 of 300 samples leaves"),
+    (["--validation-split", "0.999"], "--validation-split: 0.999 of 300 samples leaves 0 "),
     (["--lr", "1", "--lr-schedule", "Constant(1)"],
      "argument --lr-schedule: not allowed with argument --lr"),
     (["--lr-schedule", "Warmup(500)"], "argument --lr-schedule: 'Warmup(500)': must be one of "),
