@@ -7,10 +7,11 @@ at import; `team` holds the only parallel region. `rows` names the rules' coeffi
 """
 
 try:
-    from fastmom.kernels import system as _system  # noqa: F401
-except ImportError as error:
-    raise ImportError(f"the compiled modules cannot be imported from {__path__[0]} ({error}); in a "
-                      f"source directory, build them with: pip install -e .") from error
+    import fastmom.kernels.system  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ImportError(
+        f"the sources in {__path__[0]} are not built ({error}); build them with: pip install -e ."
+        f"\nor use an installed fastmom: leave this directory, or start python with -P") from error
 
 from fastmom.kernels import isa
 from fastmom.kernels.engine import Engine

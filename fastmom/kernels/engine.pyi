@@ -4,6 +4,8 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+rules: dict[str, tuple[str, ...]]
+
 @final
 class Engine:
     params: list[NDArray[Any]]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,16 @@ def test_unusable_choice_raises() -> None:
     assert "FASTMOM_ISA: instruction set 'mmx' cannot be used" in done.stderr
     with pytest.raises(ValueError, match="allowed: baseline"):
         isa.use("mmx")
+
+
+def test_sources_that_are_not_built_say_so(tmp_path: Path) -> None:
+    here = Path(fm.__file__).parent
+    shutil.copytree(here, tmp_path / "fastmom", ignore=shutil.ignore_patterns("*.so", "*.pyd"))
+    done = subprocess.run([sys.executable, "-c", "import fastmom"], cwd=tmp_path, text=True,
+                          capture_output=True, env={**os.environ, "PYTHONSAFEPATH": ""})
+    assert done.returncode == 1
+    assert f"the sources in {tmp_path / 'fastmom' / 'kernels'} are not built" in done.stderr
+    assert "pip install -e ." in done.stderr
 
 
 def test_show_config(capsys: pytest.CaptureFixture[str]) -> None:
