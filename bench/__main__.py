@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from importlib import import_module
 
 # Command, and the module that runs it
-COMMANDS = {
-    "peers": "measure", "report": "report", "readme": "readme", "agree": "agree", "costs": "costs",
-    "pairs": "pairs", "compare": "compare", "threshold": "memory"}
+COMMANDS = {"peers": "measure"} | {name: name for name in (
+    "pairs", "compare", "report", "readme", "agree", "costs", "threshold")}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

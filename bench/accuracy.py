@@ -35,7 +35,6 @@ def measure(args: Namespace) -> Results:
             runs = [in_keras(momentum, seed, Path(folder), args) for seed in SEEDS]
             if all(runs):
                 rows.append({"system": "Keras", "momentum": momentum, "runs": runs})
-    print(table_of(rows))
     return {"rows": rows}
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from bench import accuracy, epoch, memory, penalties, results, steps
 from bench.peers import PEERS
-from bench.report import write_report
+from bench.report import CHAPTERS, write_report
 from bench.results import Results
 
 LARGEST, QUICK_LARGEST = 2 * 10**8, 10**6       # elements
@@ -91,9 +91,11 @@ def run(args: argparse.Namespace) -> int:
     found = results.load(file) if file and file.exists() else {}
     for name in args.sections or SECTIONS:
         measured = measure(name, args)
-        if measured is not None:
-            found[name] = measured
-        if measured is not None and file:
+        if measured is None:
+            continue
+        print(f"\n{CHAPTERS[name].text(measured)}", flush=True)
+        found[name] = measured
+        if file:
             args.output.mkdir(parents=True, exist_ok=True)
             results.save(file, {key: found[key] for key in SECTIONS if key in found})
     if file:

@@ -13,7 +13,7 @@ import ctypes
 import functools
 import subprocess
 import tempfile
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -136,11 +136,13 @@ def rate(row: dict[str, Any], seconds: str = "seconds") -> float:
 def measure_threads(args: Namespace) -> Results:
     counts, rows = range(1, fm.get_num_threads() + 1), []
     for elements in (size for size in SIZES if 10**6 <= size <= args.largest):
-        step = sgd_step(elements)
+        case = Case("SGD", [[elements]])
+        params, grads = case.tensors()
+        optimizer: Any = fm.SGD(params, **case.hyper)
 
-        def limited(threads: int, step: Callable[[], object] = step) -> None:
+        def limited(threads: int, optimizer: Any = optimizer, grads: Any = grads) -> None:
             with fm.num_threads(threads):
-                step()
+                optimizer.step(grads)
         runs: dict[str, Callable[[], object]] = {}
         for threads in counts:
             runs[f"step {threads}"] = functools.partial(limited, threads)
@@ -150,16 +152,6 @@ def measure_threads(args: Namespace) -> Results:
                   "step": times[f"step {threads}"], "scale": times[f"scale {threads}"]}
                  for threads in counts]
     return {"rows": rows}
-
-
-def sgd_step(elements: int, threads: int | None = None) -> Callable[[], object]:
-    """Return a step of SGD with momentum; by so many threads however few the elements are."""
-    case = Case("SGD", [[elements]])
-    params, grads = case.tensors()
-    optimizer: Any = fm.SGD(params, **case.hyper)
-    if threads is not None:
-        optimizer._engine.parts = threads
-    return functools.partial(optimizer.step, grads)
 
 
 def scaling(elements: int, threads: int) -> Callable[[], object]:
@@ -189,21 +181,3 @@ def chapter_threads(part: Results) -> str:
     return "\n\n".join([
         table(["parameters", "threads", "step", "GB/s", "faster than 1 thread", "C scale, GB/s",
                "faster than 1 thread"], rows), targets_table(targets_threads(part))])
-
-
-# The command `threshold` --------------------------------------------------------------------------
-
-def add_arguments(parser: ArgumentParser) -> None:
-    parser.description = ("Find from how many elements a team of threads pays: SERIAL_BELOW of "
-                          "fastmom/kernels/sweep.pyx. Smaller steps are taken by one thread.")
-
-
-def run(args: Namespace) -> int:
-    team = fm.get_num_threads()
-    print(f"{'elements':>9} {'1 thread':>12} {plural(team):>12}")
-    for elements in (2**k for k in range(12, 21)):
-        times = interleaved({str(n): sgd_step(elements, n) for n in (1, team)}, 15)
-        one, many = min(times["1"]), min(times[str(team)])
-        print(f"{elements:9} {duration(one):>12} {duration(many):>12}  "
-              f"{'team' if many < one else 'one'}")
-    return 0

@@ -71,8 +71,8 @@ class Target(NamedTuple):
 
 
 def targets_table(targets: Iterable[Target]) -> str:
-    return table(["target: peer / fastmom", "bound", "measured", "met"],
-                 (target.cells() for target in targets))
+    rows = [target.cells() for target in targets]
+    return table(["target: peer / fastmom", "bound", "measured", "met"], rows) if rows else ""
 
 
 # Text ---------------------------------------------------------------------------------------------
