@@ -9,18 +9,18 @@ raises. Nothing is written before everything is validated.
 cimport cython
 from cpython.object cimport PyObject
 from libc.float cimport FLT_MAX
-from libc.math cimport INFINITY, isfinite
+from libc.math cimport INFINITY, NAN, isfinite
 from libc.stdlib cimport calloc, free
 
 import numpy as np
 
 from fastmom.kernels.arrays cimport (PyArray_NDIM, RawArray, Slot, bind_slot, check_array, data_of,
                                      dtype_of, item_of, same_shape, shape_of, size_of, unchanged)
-from fastmom.kernels.factors cimport has_direction, plain, set_norms, set_scales, set_trust
+from fastmom.kernels.factors cimport has_direction, set_norms, set_scales, set_trust
 from fastmom.kernels.loops cimport loops
 from fastmom.kernels.rules cimport MAX_ARRAYS, Form
 from fastmom.kernels.sweep cimport (CHUNK, DIRECTION_SUMS, GRADIENT, GRADIENT_SUMS, LINE, STATE,
-                                    UPDATE, Chunk, Plan, Row, Scaled, SquareSum, Tensor, cut,
+                                    UPDATE, Chunk, Plan, Row, SquareSum, Tensor, cut,
                                     sweep)
 from fastmom.kernels.system cimport flushing
 
@@ -75,6 +75,7 @@ cdef class Engine:
         self._steps = self.steps
         self.norm, self.scale, self.nonfinite = np.nan, 1.0, "ignore"
         self.clip_norm = self.clip_norm_per_tensor = self.clip_value = INFINITY
+        self.plan.uniform = NAN
         self.plan.n_tensors = n
         self.plan.n_arrays = 2 + (len(state[0]) if n else 0)
         if self.plan.n_arrays > MAX_ARRAYS:
@@ -219,6 +220,7 @@ cdef class Engine:
         self._check_idle()
         for i in range(self.plan.n_tensors):
             self.plan.tensors[i].sign = signs[i]
+        self.plan.uniform = NAN
 
     cdef int _load(self, list rows) except -1:
         cdef Py_ssize_t i, j
@@ -330,17 +332,15 @@ cdef class Engine:
 
     cdef bint _prepare(self) except -1:
         """Set every tensor's gradient scale. False if this step is to be skipped."""
-        cdef Scaled norm = Scaled(0, 0)
         if (isfinite(self.clip_norm) or isfinite(self.clip_norm_per_tensor)
                 or self.nonfinite != "ignore"):
             sweep(&self.plan, GRADIENT_SUMS, self._work, self.parts)
-            norm = set_norms(&self.plan, self.scale)
-            self.norm = plain(norm)
-            if not isfinite(norm.m) and self.nonfinite != "ignore":
+            self.norm = set_norms(&self.plan, self.scale)
+            if not isfinite(self.plan.square.value) and self.nonfinite != "ignore":
                 if self.nonfinite == "raise":
                     self._raise_nonfinite()
                 return False
-        set_scales(&self.plan, norm, self.scale, self.clip_norm, self.clip_norm_per_tensor)
+        set_scales(&self.plan, self.scale, self.clip_norm, self.clip_norm_per_tensor)
         self.plan.limited = isfinite(self.clip_value)
         self.plan.limit = self.clip_value
         return True

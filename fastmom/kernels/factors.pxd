@@ -1,10 +1,9 @@
 """The factors of each tensor's gradient and direction, between the sweeps of a step."""
 
-from fastmom.kernels.sweep cimport Plan, Row, Scaled
+from fastmom.kernels.sweep cimport Plan, Row
 
 cdef bint has_direction(const Plan* plan, const Row* row) noexcept
-cdef Scaled set_norms(Plan* plan, double scale) noexcept
-cdef void set_scales(Plan* plan, Scaled norm, double scale, double clip_norm,
+cdef double set_norms(Plan* plan, double scale) noexcept
+cdef void set_scales(Plan* plan, double scale, double clip_norm,
                      double clip_norm_per_tensor) noexcept
 cdef void set_trust(Plan* plan) noexcept
-cdef double plain(Scaled x) noexcept

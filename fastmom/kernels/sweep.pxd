@@ -16,10 +16,6 @@ cdef enum Stage:
     DIRECTION_SUMS          # square sums of the parameters and of their rules' directions
     N_STAGES
 
-cdef struct Scaled:         # m 2^e, for what may leave the range of double
-    double m
-    int e
-
 cdef struct SquareSum:      # value 4^(SHIFT shift)
     double value
     int shift
@@ -32,7 +28,7 @@ cdef struct Tensor:
     Form form               # of what dtypes its arrays are
     Factors factors
     double sign             # of its gradient: -1 to maximize
-    Scaled norm             # of its gradient, where it was needed
+    SquareSum square        # of its gradient, where it was needed
     bint rescaled           # its scale is beyond its type: the gradient is multiplied on its way in
     double scale[2]         # what with: scale[1] counts if it is rescaled
     char* data[MAX_ARRAYS]  # parameter, gradient (NULL: skip this tensor), state, average
@@ -61,6 +57,8 @@ cdef struct Plan:
     bint flush
     bint backward           # direction of the coming sweep
     Pace pace[N_STAGES]
+    SquareSum square        # of all gradients, where it was needed
+    double uniform          # scale that all tensors have, up to their signs, or NaN
     bint limited            # gradients are clipped by value on their way into the rule
     double limit
     int average             # place of the parameters' running average in data, or 0

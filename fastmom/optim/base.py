@@ -264,7 +264,9 @@ class Optimizer(Declared):
             self._stale = True
             made = [(*self._makers[kind], age) for kind, age in distinct]
             return [make(self, group, age) for make, group, age in made]
-        rows = [make(self, group, now) for make, group in self._makers]
+        rows: list[Row] = []        # a comprehension is a call of its own before Python 3.12
+        for make, group in self._makers:
+            rows.append(make(self, group, now))
         if self._all_steady and not self._stale:
             self._rows = rows
         return rows
