@@ -227,7 +227,7 @@ cdef class Engine:
         cdef tuple row
         if rows is self._rows:
             return 0
-        self._directed = False
+        self._rows, self._directed = None, False
         for i, row in enumerate(rows):
             self.plan.rows[i].rule = row[0]
             for j in range(1, len(row)):
@@ -245,8 +245,8 @@ cdef class Engine:
         for k in range(self.plan.n_tensors):
             dtype = dtype_of(self.params[k])
             if self.plan.tensors[k].row == i and not abs(row[j]) <= float(np.finfo(dtype).max):
-                raise ValueError(f"the hyper-parameters make {names[j - 1]}={row[j]:g} (of the rule "
-                                 f"{name}), which {dtype} cannot hold, the dtype of params[{k}]")
+                raise ValueError(f"the hyper-parameters make {names[j - 1]}={row[j]:g} (rule "
+                                 f"{name}), which {dtype}, the dtype of params[{k}], cannot hold")
         return 0
 
     def smooth(self, double decay) -> None:
@@ -298,8 +298,8 @@ cdef class Engine:
     def run(self, grads, list rows, long long now=-1) -> bool:
         """Update every tensor that has a gradient. False, with nothing changed, if none was.
 
-        `rows` lists (rule, coefficient, ...) tuples; `assign` says which tensor takes which. If they
-        hold for one step alone, `now` is the number of steps before it.
+        `rows` lists (rule, coefficient, ...) tuples; `assign` says which tensor takes which. If
+        they hold for one step alone, `now` is the number of steps before it.
         """
         cdef Py_ssize_t i
         if not isinstance(grads, (list, tuple)):

@@ -11,7 +11,7 @@ from libc.math cimport INFINITY, NAN, fabs, frexp, ldexp, sqrt
 from fastmom.kernels.rules cimport FLOAT64, TrustRatio
 from fastmom.kernels.sweep cimport CHUNK, GRADIENT, SHIFT, SquareSum, Tensor
 
-cdef double LOW = 2.0 ** -300, HIGH = 2.0 ** 300    # quotients and products of such are exact enough
+cdef double LOW = 2.0 ** -300, HIGH = 2.0 ** 300    # products of some stay in range
 
 
 cdef struct Scaled:         # m 2^e
@@ -106,8 +106,8 @@ cdef void set_scales(Plan* plan, double scale, double clip_norm,
                      double clip_norm_per_tensor) noexcept:
     """Set what multiplies each tensor's gradient, which brings the norms within their limits."""
     cdef bint clips = clip_norm < INFINITY or clip_norm_per_tensor < INFINITY
-    cdef bint ordinary = (LOW < fabs(scale) < HIGH and LOW < clip_norm and LOW < clip_norm_per_tensor
-                          and plan.square.shift == 0)
+    cdef bint ordinary = (LOW < fabs(scale) < HIGH and LOW < clip_norm
+                          and LOW < clip_norm_per_tensor and plan.square.shift == 0)
     cdef double size = fabs(scale), clip = 1, own
     cdef Scaled s
     cdef Tensor* t

@@ -1,8 +1,8 @@
 # The update rules: one plain loop each, compiled for every form and once per instruction set.
 #
-# Design. The loops hold no branch and no bare number: the optimizer class folds the conventions of a
-# method into coefficients, and a literal would widen float arithmetic to double. f.scale multiplies
-# the gradient: clipping by norm, unscaling, maximizing. The compiler vectorises the loops;
+# Design. The loops hold no branch and no bare number: the optimizer class folds the conventions of
+# a method into coefficients, and a literal would widen float arithmetic to double. f.scale
+# multiplies the gradient: clipping by norm, unscaling, maximizing. The compiler vectorises loops;
 # contraction into fused multiply-adds is off (setup.py), so every instruction set, chunk position
 # and thread count gives the same bits.
 #
@@ -12,8 +12,8 @@
 from libc.float cimport DBL_MIN, FLT_MIN
 from libc.math cimport sqrt, sqrtf
 from libc.stdlib cimport realloc
-from fastmom.kernels.rules cimport (MAX_COEFFICIENTS, N_FORMS, Direction, Factors, Load, Update, Rule,
-                                    Stages, Sum, Table, TrustRatio)
+from fastmom.kernels.rules cimport (MAX_COEFFICIENTS, N_FORMS, Direction, Factors, Load, Rule,
+                                    Stages, Sum, Table, TrustRatio, Update)
 
 ctypedef fused stored:      # of state; parameters, gradients and averages are real
     float
@@ -26,7 +26,7 @@ rules = {}                  # the names of each rule's coefficients, in the tabl
 
 
 cdef int register(str name, dict coefficients, Update* loops, Direction* directions=NULL) except -1:
-    """Append a rule to the table: one loop per form, and one direction where it has a trust ratio."""
+    """Append a rule to the table: a loop per form, and a direction if it has a trust ratio."""
     names = []
     for key, value in coefficients.items():     # in the order of the struct
         names += [f"{key}{i}" for i in range(len(value))] if isinstance(value, list) else [key]

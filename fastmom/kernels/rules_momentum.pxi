@@ -68,7 +68,8 @@ cdef void aggmo(real** a, stored** s, Py_ssize_t n, const AggMo* c,
         for i in range(n):
             p[i] = p[i] - step * v[i]
 
-register("aggmo", (<AggMo*>NOTHING)[0], [<Update>aggmo[float, float], <Update>aggmo[double, double]])
+register("aggmo", (<AggMo*>NOTHING)[0],
+         [<Update>aggmo[float, float], <Update>aggmo[double, double]])
 
 
 cdef struct Sign:

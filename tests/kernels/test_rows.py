@@ -45,8 +45,8 @@ def test_a_class_that_disagrees_with_its_loop_cannot_be_imported(tmp_path: Path)
     text, count = re.subn(r"k1: float, b2: float", "b2: float, k1: float", source.read_text())
     assert count == 1
     (tmp_path / "changed.py").write_text(text)
-    done = subprocess.run([sys.executable, "-c", "import changed"], cwd=tmp_path,
-                          capture_output=True, text=True, timeout=120)
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import changed"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert ("ImportError: changed.sign names the coefficients b1, b2, k1, k2, lr, keep; the loop "
             "'sign' has b1, k1, b2, k2, lr, keep") in done.stderr

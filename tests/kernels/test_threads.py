@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -113,6 +114,35 @@ def test_quota(lines: str, files: dict[str, str], quota: int | None, tmp_path: P
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n")
     assert cpu_quota(str(tmp_path / "cgroup"), str(tmp_path / "mount")) == quota
+
+
+def test_a_group_whose_name_is_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / "cgroup").write_bytes(b"0::/a/caf\xe9\n")
+    group = os.path.join(os.fsencode(tmp_path), b"mount", b"a", b"caf\xe9")
+    try:
+        os.makedirs(group)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    with open(os.path.join(group, b"cpu.max"), "wb") as file:
+        file.write(b"250000 100000\n")
+    assert cpu_quota(str(tmp_path / "cgroup"), str(tmp_path / "mount")) == 3
+
+
+def test_reading_the_quota_takes_little_memory(tmp_path: Path) -> None:
+    """It happens once a second, within some step; a step must not seem to need a buffer then."""
+    (tmp_path / "cgroup").write_text("".join(f"{i}:c{i}:/docker/{64 * 'a'}\n" for i in range(12))
+                                     + "0::/a\n")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "cpu.max").write_text("150000 100000\n")
+    cpu_quota(str(tmp_path / "cgroup"), str(tmp_path))
+    tracemalloc.start()
+    try:
+        assert cpu_quota(str(tmp_path / "cgroup"), str(tmp_path)) == 2
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 6000      # a file's buffer alone takes 8 kB
+    assert kept < 500
 
 
 def test_no_cgroups_at_all(tmp_path: Path) -> None:
