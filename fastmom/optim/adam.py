@@ -34,8 +34,9 @@ class Adam(Optimizer):
     With ``d = g + weight_decay * p`` and t the parameter's own step, counted from 1:
     ``m = beta1 m + (1 - beta1) d``, ``v = beta2 v + (1 - beta2) d^2``,
     ``p -= lr / (1 - beta1^t) * m / (sqrt(v / (1 - beta2^t)) + eps)``.
-    Equals PyTorch's and optax's; Keras and TensorFlow.js add `eps` to the uncorrected root, so
-    their eps is smaller by ``sqrt(1 - beta2^t)``.
+    Equals PyTorch's and, without `amsgrad`, optax's, which takes the largest of the corrected
+    squares. Keras and TensorFlow.js add `eps` to the uncorrected root, so their eps is smaller by
+    ``sqrt(1 - beta2^t)``.
 
     References
     ----------
@@ -74,7 +75,8 @@ class Adam(Optimizer):
 class AdamW(Adam):
     r"""Adam with decoupled weight decay: `Adam` with other defaults.
 
-    ``p = (1 - lr weight_decay) p`` before Adam's step. Equals PyTorch's and optax's.
+    ``p = (1 - lr weight_decay) p`` before Adam's step. Equals PyTorch's and, without `amsgrad`,
+    optax's.
 
     References
     ----------

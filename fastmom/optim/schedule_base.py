@@ -1,4 +1,4 @@
-"""What all schedules share: being values, their form as data, two curves."""
+"""Base of the schedules, which are values and have a form as data; their curves."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Schedule:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Make a schedule from what `to_dict` returned.
+        """Make a schedule from the data that `to_dict` returned.
 
         Raises
         ------
@@ -86,7 +86,7 @@ class Schedule:
 
 
 def _plain(value: Any) -> Any:
-    """An argument as JSON has it."""
+    """Return an argument as JSON has it."""
     if isinstance(value, Schedule):
         return value.to_dict()
     if isinstance(value, tuple):
@@ -95,19 +95,27 @@ def _plain(value: Any) -> Any:
 
 
 def _revived(value: Any) -> Any:
-    """The inverse of `_plain`."""
+    """Return an argument from its form in JSON."""
     if isinstance(value, Mapping) and "schedule" in value:
         return Schedule.from_dict(value)
     return [_revived(entry) for entry in value] if isinstance(value, list) else value
 
 
 def between(start: float, end: float, part: float) -> float:
-    """From `start` at part 0 straight to `end` at part 1, both exactly."""
+    """Go straight from `start` at part 0 to `end` at part 1, both exactly."""
     value = start * (1 - part) + end * part
     # Rounding must not take, say, a momentum beyond 1.
     return min(max(value, min(start, end)), max(start, end))
 
 
 def cosine(start: float, end: float, part: float) -> float:
-    """The same along half a cosine."""
+    """Go from `start` to `end` along half a cosine."""
     return between(start, end, (1 - math.cos(math.pi * part)) / 2)
+
+
+def power(start: float, factor: float, times: float) -> float:
+    """Return ``start * factor**times``; infinity, which optimizers refuse by name, if too large."""
+    try:
+        return start * math.pow(factor, times)
+    except OverflowError:
+        return math.inf if start else 0.0

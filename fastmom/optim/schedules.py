@@ -10,12 +10,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from fastmom.checks import integer, number
+from fastmom.checks import flag, integer, number
+from fastmom.optim.cycles import Cosine, Cyclic, OneCycle
 from fastmom.optim.plateau import ReduceOnPlateau
-from fastmom.optim.schedule_base import Schedule, between, cosine
+from fastmom.optim.schedule_base import Schedule, between, power
 
-__all__ = ["Constant", "Cosine", "Exponential", "Linear", "OneCycle", "Piecewise",
-           "ReduceOnPlateau", "Schedule", "Step", "Sutskever"]
+__all__ = ["Constant", "Cosine", "Cyclic", "Exponential", "InverseTime", "Linear", "OneCycle",
+           "Piecewise", "Polynomial", "ReduceOnPlateau", "Schedule", "Step", "Sutskever"]
 
 
 class Constant(Schedule):
@@ -86,7 +87,7 @@ class Step(Schedule):
                          every=integer("every", every, 1))
 
     def _value(self, step: int) -> float:
-        return _power(self.start, self.factor, step // self.every)
+        return power(self.start, self.factor, step // self.every)
 
 
 class Exponential(Schedule):
@@ -105,107 +106,77 @@ class Exponential(Schedule):
                          steps=integer("steps", steps, 1))
 
     def _value(self, step: int) -> float:
-        return _power(self.start, self.factor, step / self.steps)
+        return power(self.start, self.factor, step / self.steps)
 
 
-class Cosine(Schedule):
-    """Half a cosine: ``end + (start - end) * (1 + cos(pi * step / steps)) / 2``.
+class Polynomial(Schedule):
+    """A power of the time that is left: ``end + (start - end) * (1 - step / steps)**power``.
 
-    `end` is held from step `steps` on (PyTorch's CosineAnnealingLR climbs again), unless there are
-    warm restarts. From I. Loshchilov and F. Hutter, "SGDR: Stochastic gradient descent with warm
-    restarts", ICLR 2017.
+    `end` is held from step `steps` on. As PyTorch's PolynomialLR and Keras's PolynomialDecay.
 
     Parameters
     ----------
     start, end : float
     steps : int
-        Length of the (first) period.
-    period_multiplier : int, optional
-        Restart from `start` after each period and make the next this many times as long: 1 for
-        equal periods. None, the default, for no restarts.
+        Length, >= 1.
+    power : float, default 1
+        > 0; 1 is straight.
 
     Examples
     --------
-    >>> [round(Cosine(0.1, 0.0, steps=4)(step), 2) for step in (0, 1, 2, 4, 5)]
-    [0.1, 0.09, 0.05, 0.0, 0.0]
-    >>> [round(Cosine(0.1, 0.0, 2, period_multiplier=2)(step), 2) for step in range(7)]
-    [0.1, 0.05, 0.1, 0.09, 0.05, 0.01, 0.1]
+    >>> [round(Polynomial(0.4, 0.0, steps=4, power=2)(step), 3) for step in (0, 1, 2, 4, 9)]
+    [0.4, 0.225, 0.1, 0.0, 0.0]
     """
 
     start: float
     end: float
     steps: int
-    period_multiplier: int | None
+    power: float
 
-    def __init__(self, start: float, end: float, steps: int,
-                 period_multiplier: int | None = None) -> None:
-        if period_multiplier is not None:
-            period_multiplier = integer("period_multiplier", period_multiplier, 1)
+    def __init__(self, start: float, end: float, steps: int, power: float = 1.0) -> None:
         super().__init__(start=number("start", start), end=number("end", end),
-                         steps=integer("steps", steps, 1), period_multiplier=period_multiplier)
+                         steps=integer("steps", steps, 1),
+                         power=number("power", power, 0.0, open_low=True))
 
     def _value(self, step: int) -> float:
-        period = self.steps
-        if self.period_multiplier is None:
-            step = min(step, period)
-        elif self.period_multiplier == 1:
-            step %= period
-        else:
-            while step >= period:       # few rounds; a logarithm could round to a wrong period
-                step -= period
-                period *= self.period_multiplier
-        return cosine(self.start, self.end, step / period)
+        left = 1 - min(step, self.steps) / self.steps
+        return between(self.end, self.start, math.pow(left, self.power))
 
 
-class OneCycle(Schedule):
-    """Up from `start` to `peak` and down to `end` at step ``steps - 1``, each half a cosine.
+class InverseTime(Schedule):
+    """In inverse proportion to the time: ``start / (1 + rate * step / steps)``.
 
-    From L. N. Smith and N. Topin, "Super-convergence", 2018, as in PyTorch's OneCycleLR: the peak
-    is at step ``rise * steps - 1``. `end` is held afterwards.
+    As Keras's InverseTimeDecay.
 
     Parameters
     ----------
-    peak, start, end : float
-        By default `start` is ``peak / 25`` and `end` is ``start / 10000``.
-    steps : int
-        Length of the whole cycle, >= 2.
-    rise : float, default 0.3
-        The part of it up to the peak, between ``1 / steps`` and 1.
+    start : float
+        >= 0.
+    rate : float
+        >= 0; with 1, half of `start` is reached at step `steps`.
+    steps : int, default 1
+        Unit of time, >= 1.
+    stairs : bool, default False
+        Change at every multiple of `steps` alone.
 
     Examples
     --------
-    >>> lr = OneCycle(0.1, steps=10, start=0.01, end=0.0, rise=0.5)
-    >>> [round(lr(step), 3) for step in (0, 2, 4, 5, 9)]
-    [0.01, 0.055, 0.1, 0.09, 0.0]
-    >>> lr.momentum(low=0.85, high=0.95)
-    OneCycle(peak=0.85, steps=10, start=0.95, end=0.95, rise=0.5)
+    >>> [InverseTime(0.5, rate=1.0, steps=10)(step) for step in (0, 10, 30)]
+    [0.5, 0.25, 0.125]
     """
 
-    peak: float
-    steps: int
     start: float
-    end: float
-    rise: float
+    rate: float
+    steps: int
+    stairs: bool
 
-    def __init__(self, peak: float, steps: int, start: float | None = None,
-                 end: float | None = None, rise: float = 0.3) -> None:
-        peak, steps = number("peak", peak), integer("steps", steps, 2)
-        start = peak / 25 if start is None else number("start", start)
-        end = start / 1e4 if end is None else number("end", end)
-        rise = number("rise", rise)
-        if not 1 < rise * steps < steps:
-            raise ValueError(f"rise must be > 1 / steps = {1 / steps:g} and < 1, not {rise!r}")
-        super().__init__(peak=peak, steps=steps, start=start, end=end, rise=rise)
-
-    def momentum(self, low: float = 0.85, high: float = 0.95) -> OneCycle:
-        """The inverse cycle for the momentum: down to `low` while this one rises to its peak."""
-        return OneCycle(number("low", low), self.steps, number("high", high), high, self.rise)
+    def __init__(self, start: float, rate: float, steps: int = 1, stairs: bool = False) -> None:
+        super().__init__(start=number("start", start, 0.0), rate=number("rate", rate, 0.0),
+                         steps=integer("steps", steps, 1), stairs=flag("stairs", stairs))
 
     def _value(self, step: int) -> float:
-        top, last = self.rise * self.steps - 1, self.steps - 1
-        if step <= top:
-            return cosine(self.start, self.peak, step / top)
-        return cosine(self.peak, self.end, (min(step, last) - top) / (last - top))
+        time = step // self.steps if self.stairs else step / self.steps
+        return self.start / (1 + self.rate * time)
 
 
 class Piecewise(Schedule):
@@ -240,11 +211,3 @@ def _piece(i: int, pair: Any) -> tuple[int, float | Schedule]:
     if isinstance(pair[1], Schedule):
         return begin, pair[1]
     return begin, number(f"pieces[{i}][1], if not a schedule,", pair[1])
-
-
-def _power(start: float, factor: float, times: float) -> float:
-    """``start * factor**times``; infinite when too large, which the optimizer refuses by name."""
-    try:
-        return start * math.pow(factor, times)
-    except OverflowError:
-        return math.inf if start else 0.0

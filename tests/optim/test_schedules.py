@@ -19,10 +19,13 @@ from hypothesis import strategies as st
 from fastmom.optim.schedules import (
     Constant,
     Cosine,
+    Cyclic,
     Exponential,
+    InverseTime,
     Linear,
     OneCycle,
     Piecewise,
+    Polynomial,
     ReduceOnPlateau,
     Schedule,
     Step,
@@ -63,6 +66,21 @@ GOLDEN: list[tuple[Schedule, list[float]]] = [
     (OneCycle(0.4, 7, rise=0.45).momentum(0.8, 0.9), [
         0.9, 0.8554685604189, 0.8011962061222, 0.811552473733, 0.8469419169589, 0.8842570857484,
         0.9]),
+    # CyclicLR(o, 0.1, 0.4, 2, 3, cycle_momentum=False)
+    (Cyclic(0.1, 0.4, 2, 3), [0.1, 0.25, 0.4, 0.3, 0.2, 0.1, 0.25, 0.4]),
+    # CyclicLR(o, 0.1, 0.4, 2, mode="triangular2", base_momentum=0.8, max_momentum=0.9), then its
+    # momentum
+    (Cyclic(0.1, 0.4, 2, factor=0.5), [
+        0.1, 0.25, 0.4, 0.25, 0.1, 0.175, 0.25, 0.175, 0.1, 0.1375, 0.175]),
+    (Cyclic(0.9, 0.8, 2, factor=0.5), [
+        0.9, 0.85, 0.8, 0.85, 0.9, 0.875, 0.85, 0.875, 0.9, 0.8875, 0.875]),
+    # CyclicLR(o, 0.1, 0.4, 3, mode="exp_range", gamma=0.9, cycle_momentum=False)
+    (Cyclic(0.1, 0.4, 3, step_factor=0.9), [
+        0.1, 0.19, 0.262, 0.3187, 0.23122, 0.159049, 0.1, 0.14782969]),
+    # PolynomialLR(o, 4, 1.0), PolynomialLR(o, 5, 2.5)
+    (Polynomial(0.4, 0.0, 4), [0.4, 0.3, 0.2, 0.1, 0.0, 0.0]),
+    (Polynomial(0.4, 0.0, 5, 2.5), [
+        0.4, 0.228973360896, 0.1115419203708, 0.04047715405016, 0.007155417527999, 0.0, 0.0]),
     # MultiStepLR(o, [2, 5], 0.5)
     (Piecewise([(0, 0.4), (2, 0.2), (5, 0.1)]), [0.4, 0.4, 0.2, 0.2, 0.2, 0.1, 0.1]),
     # SequentialLR(o, [LinearLR(o, 0.25, 1.0, 3), CosineAnnealingLR(o, 4)], [3])
@@ -154,6 +172,10 @@ CLOSED: list[tuple[Schedule, Callable[[int], float]]] = [
     (Sutskever(0.0), lambda t: 0.0),
     (Step(2.0, 0.9, 7), lambda t: 2.0 * 0.9 ** (t // 7)),
     (Exponential(0.1, 1.5, 40), lambda t: 0.1 * 1.5 ** (t / 40)),
+    # Keras's InverseTimeDecay, without and with staircase
+    (InverseTime(0.4, 2.0, 5), lambda t: 0.4 / (1 + 2.0 * t / 5)),
+    (InverseTime(0.4, 0.5, 3, stairs=True), lambda t: 0.4 / (1 + 0.5 * math.floor(t / 3))),
+    (Polynomial(0.1, 0.5, 9, power=0.5), lambda t: 0.5 - 0.4 * max(1 - t / 9, 0) ** 0.5),
     (Linear(0.9, 0.5, 1), lambda t: 0.5 if t else 0.9),
     (Piecewise([(0, Sutskever(period=1)), (10, Piecewise([(0, 0.1), (5, Linear(0, 1, 10))]))]),
      lambda t: 1 - 0.5 / (t + 1) if t < 10 else 0.1 if t < 15 else min((t - 15) / 10, 1.0)),
@@ -339,6 +361,20 @@ WRONG: list[tuple[str, type[Exception], str]] = [
     ("OneCycle(1, 10, rise=1)", ValueError, "rise must be > 1 / steps = 0.1 and < 1, not 1"),
     ("OneCycle(1, 9).momentum(low='x')", TypeError, "low must be"),
     ("OneCycle(1, 9).momentum(high=nan)", ValueError, "high must be"),
+    ("Cyclic('0', 1, 2)", TypeError, "start must be a finite number, not '0'"),
+    ("Cyclic(0, inf, 2)", ValueError, "peak must be a finite number, not inf"),
+    ("Cyclic(0, 1, 0)", ValueError, "up must be an integer >= 1, not 0"),
+    ("Cyclic(0, 1, 2, 0)", ValueError, "down must be an integer >= 1, not 0"),
+    ("Cyclic(0, 1, 2, factor=1.5)", ValueError, "factor must be a number from 0 to 1, not 1.5"),
+    ("Cyclic(0, 1, 2, step_factor=-1)", ValueError, "step_factor must be a number from 0 to 1"),
+    ("Polynomial(nan, 1, 2)", ValueError, "start must be a finite number, not nan"),
+    ("Polynomial(0, None, 2)", TypeError, "end must be a finite number, not None"),
+    ("Polynomial(0, 1, 0)", ValueError, "steps must be an integer >= 1, not 0"),
+    ("Polynomial(0, 1, 2, 0)", ValueError, "power must be a finite number > 0, not 0"),
+    ("InverseTime(-1, 1)", ValueError, "start must be a finite number >= 0, not -1"),
+    ("InverseTime(1, -1)", ValueError, "rate must be a finite number >= 0, not -1"),
+    ("InverseTime(1, 1, 0)", ValueError, "steps must be an integer >= 1, not 0"),
+    ("InverseTime(1, 1, 2, 1)", TypeError, "stairs must be True or False, not 1"),
     ("Piecewise(0.5)", TypeError, "pieces must be a list of (step, "),
     ("Piecewise([])", ValueError, "pieces must begin at 0 and at ever later steps, not at []"),
     ("Piecewise([(1, 0.5)])", ValueError, "pieces must begin at 0"),
