@@ -3,8 +3,12 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from fastmom.config import get_flush_subnormals, set_flush_subnormals, show_config
-from fastmom.threads import get_num_threads, num_threads, set_num_threads
+from fastmom.config import get_flush_subnormals as get_flush_subnormals
+from fastmom.config import set_flush_subnormals as set_flush_subnormals
+from fastmom.config import show_config as show_config
+from fastmom.threads import get_num_threads as get_num_threads
+from fastmom.threads import num_threads as num_threads
+from fastmom.threads import set_num_threads as set_num_threads
 
 if TYPE_CHECKING:
     from fastmom import checkpoint as checkpoint
@@ -13,22 +17,27 @@ if TYPE_CHECKING:
     from fastmom import nn as nn
     from fastmom import optim as optim
     from fastmom import plot as plot
-    from fastmom.optim import (
-        LAMB,
-        LARS,
-        QHM,
-        SGD,
-        Adagrad,
-        Adam,
-        AdamW,
-        AggMo,
-        Lion,
-        Muon,
-        NAdam,
-        Optimizer,
-        RMSprop,
-        Signum,
-    )
+    from fastmom.optim import LAMB as LAMB
+    from fastmom.optim import LARS as LARS
+    from fastmom.optim import QHM as QHM
+    from fastmom.optim import SGD as SGD
+    from fastmom.optim import AdaBelief as AdaBelief
+    from fastmom.optim import Adadelta as Adadelta
+    from fastmom.optim import Adagrad as Adagrad
+    from fastmom.optim import Adam as Adam
+    from fastmom.optim import Adamax as Adamax
+    from fastmom.optim import AdamW as AdamW
+    from fastmom.optim import Adan as Adan
+    from fastmom.optim import AggMo as AggMo
+    from fastmom.optim import Lion as Lion
+    from fastmom.optim import Muon as Muon
+    from fastmom.optim import NAdam as NAdam
+    from fastmom.optim import Optimizer as Optimizer
+    from fastmom.optim import RAdam as RAdam
+    from fastmom.optim import RMSprop as RMSprop
+    from fastmom.optim import Rprop as Rprop
+    from fastmom.optim import Signum as Signum
+    from fastmom.optim import Yogi as Yogi
     from fastmom.optim import schedules as schedules
     from fastmom.optim.accumulation import GradientAccumulation as GradientAccumulation
     from fastmom.optim.ema import EMA as EMA
@@ -37,40 +46,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "EMA",
-    "LAMB",
-    "LARS",
-    "QHM",
-    "SGD",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "AggMo",
-    "ExponentialSmoothing",
-    "GradientAccumulation",
-    "Lion",
-    "Muon",
-    "NAdam",
-    "Optimizer",
-    "RMSprop",
-    "Signum",
-    "checkpoint",
-    "data",
-    "get_flush_subnormals",
-    "get_num_threads",
-    "landscape",
-    "nn",
-    "num_threads",
-    "plot",
-    "schedules",
-    "set_flush_subnormals",
-    "set_num_threads",
-    "show_config",
-    "smooth",
-]
-
-# Where the rest is imported from when it is first used: `import fastmom` stays quick.
+EAGER = ("get_flush_subnormals", "get_num_threads", "num_threads", "set_flush_subnormals",
+         "set_num_threads", "show_config")
+# Where the rest is imported from when it is first used, as all optimizers are: `import fastmom`
+# stays quick.
 LAZY = {
     "EMA": "fastmom.optim.ema",
     "ExponentialSmoothing": "fastmom.smoothing",
@@ -88,12 +67,21 @@ LAZY = {
 
 if not TYPE_CHECKING:       # where every name would seem to exist
     def __getattr__(name: str) -> object:
-        if name not in __all__ and name not in LAZY:
+        if name in LAZY:
+            module = import_module(LAZY[name])
+            value = getattr(module, name, module)
+        elif name.startswith("_") and name != "__all__":
             raise AttributeError(f"module 'fastmom' has no attribute {name!r}")
-        module = import_module(LAZY.get(name, "fastmom.optim"))
-        value = globals()[name] = getattr(module, name, module)
+        else:
+            optim = import_module("fastmom.optim")
+            if name == "__all__":
+                value = sorted({*EAGER, *LAZY, *optim.__all__})
+            elif name in optim.__all__:
+                value = getattr(optim, name)
+            else:
+                raise AttributeError(f"module 'fastmom' has no attribute {name!r}")
+        globals()[name] = value
         return value
 
-
-def __dir__() -> list[str]:
-    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
+    def __dir__() -> list[str]:
+        return sorted({*__getattr__("__all__"), *(n for n in globals() if n.startswith("__"))})

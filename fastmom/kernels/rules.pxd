@@ -3,7 +3,7 @@
 cdef enum:
     MAX_STATE = 4           # state buffers a rule may own
     MAX_ARRAYS = 7          # parameter, gradient, state, average
-    MAX_COEFFICIENTS = 12
+    MAX_COEFFICIENTS = 13
 
 cdef enum Form:             # dtypes of a parameter (with its gradient and average) and of its state
     FLOAT32                 # float32, float32

@@ -58,4 +58,5 @@ cdef inline real positive(real x) noexcept nogil:
 
 include "rules_momentum.pxi"
 include "rules_adaptive.pxi"
+include "rules_variants.pxi"
 include "stages.pxi"

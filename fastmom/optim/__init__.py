@@ -1,14 +1,22 @@
-"""Optimizers: `base` validates, binds and steps; one short file per family holds the rules."""
+"""Optimizers: `base` validates, binds and steps; one short file per family holds the rules.
+
+Each family lists its optimizers in ``__all__``; everything else finds them by that or by subclass.
+"""
 
 from collections.abc import Iterator
 
-from fastmom.optim.adam import Adam, AdamW, NAdam
+from fastmom.optim import adam, adam_variants, muon, rmsprop, sgd, sign, trust
+from fastmom.optim.adam import *
+from fastmom.optim.adam_variants import *
 from fastmom.optim.base import Optimizer
-from fastmom.optim.muon import Muon
-from fastmom.optim.rmsprop import Adagrad, RMSprop
-from fastmom.optim.sgd import QHM, SGD, AggMo
-from fastmom.optim.sign import Lion, Signum
-from fastmom.optim.trust import LAMB, LARS
+from fastmom.optim.muon import *
+from fastmom.optim.rmsprop import *
+from fastmom.optim.sgd import *
+from fastmom.optim.sign import *
+from fastmom.optim.trust import *
+
+__all__ = ["Optimizer", *adam.__all__, *adam_variants.__all__, *muon.__all__, *rmsprop.__all__,
+           *sgd.__all__, *sign.__all__, *trust.__all__]
 
 
 def subclasses(cls: type[Optimizer]) -> Iterator[type[Optimizer]]:
@@ -20,6 +28,3 @@ def subclasses(cls: type[Optimizer]) -> Iterator[type[Optimizer]]:
 
 OPTIMIZERS: dict[str, type[Optimizer]] = dict(sorted(
     (cls.__name__.lower(), cls) for cls in subclasses(Optimizer)))
-
-__all__ = ["LAMB", "LARS", "OPTIMIZERS", "QHM", "SGD", "Adagrad", "Adam", "AdamW", "AggMo", "Lion",
-           "Muon", "NAdam", "Optimizer", "RMSprop", "Signum"]

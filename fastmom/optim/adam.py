@@ -14,6 +14,8 @@ from fastmom.optim.hyper import Beta, Flag, Number
 if TYPE_CHECKING:
     from fastmom.types import Row
 
+__all__ = ["Adam", "AdamW", "NAdam"]
+
 
 @coefficients("adam")
 def adam(*, b1: float, k1: float, b2: float, k2: float, x: float, y: float, r: float, eps: float,
@@ -155,13 +157,14 @@ class NAdam(Optimizer):
         return adam_row(adam, group, t, x, y)
 
 
-def adam_row(rule: Callable[..., Row], group: Mapping[str, Any], t: int, x: float,
-             y: float) -> Row:
-    """Return the row of a step along ``x m + y d``."""
+def adam_row(rule: Callable[..., Row], group: Mapping[str, Any], t: int, x: float, y: float,
+             r: float | None = None, eps: float | None = None) -> Row:
+    """Return the row of a step along ``x m + y d``; by default r corrects the bias of v."""
     b1, b2 = group["beta1"], group["beta2"]
     wd, keep = weight_decay(group, group["lr"])
-    return rule(b1=b1, k1=1 - b1, b2=b2, k2=1 - b2, x=x, y=y, r=1 / math.sqrt(1 - b2 ** t),
-                eps=group["eps"], wd=wd, keep=keep)
+    return rule(b1=b1, k1=1 - b1, b2=b2, k2=1 - b2, x=x, y=y,
+                r=1 / math.sqrt(1 - b2 ** t) if r is None else r,
+                eps=group["eps"] if eps is None else eps, wd=wd, keep=keep)
 
 
 VANISHED = 2.0 ** -54       # 1 minus this, or less, is 1

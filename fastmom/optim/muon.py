@@ -17,6 +17,8 @@ from fastmom.optim.hyper import Beta, Choice, Flag, Integer, Momentum, Number, N
 if TYPE_CHECKING:
     from fastmom.types import Array, Row
 
+__all__ = ["Muon"]
+
 COEFFICIENTS = 3.4445, -4.7750, 2.0315     # K. Jordan's a, b, c: steep at 0, near 1 at 1
 LONG = 1.5          # sides in this proportion make the longer runs cheaper
 STEEP = 4.0         # a from which on longer runs amplify rounding errors too much

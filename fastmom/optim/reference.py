@@ -105,6 +105,75 @@ def nadam(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: in
     p -= h["lr"] * direction / (np.sqrt(square / (1 - h["beta2"] ** t)) + h["eps"])
 
 
+def adadelta(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int,
+             now: int) -> None:
+    d, b, eps = g + h["weight_decay"] * p, h["beta2"], h["eps"]
+    s["square"][...] = b * s["square"] + (1 - b) * d * d
+    u = np.sqrt(s["step_square"] + eps) / np.sqrt(s["square"] + eps) * d
+    s["step_square"][...] = b * s["step_square"] + (1 - b) * u * u
+    p -= h["lr"] * u
+
+
+def adamax(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int,
+           now: int) -> None:
+    d, b1, b2 = g + h["weight_decay"] * p, h["beta1"], h["beta2"]
+    s["mean"][...] = b1 * s["mean"] + (1 - b1) * d
+    np.maximum(b2 * s["largest"], np.abs(d) + h["eps"], out=s["largest"])
+    p -= h["lr"] / (1 - b1 ** (age + 1)) * s["mean"] / s["largest"]
+
+
+def radam(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int,
+          now: int) -> None:
+    t, b2 = age + 1, h["beta2"]
+    square = moments(s, decayed(p, g, h, h["lr"]), h)
+    step = s["mean"] / (1 - h["beta1"] ** t)
+    limit = 2 / (1 - b2) - 1
+    length = limit - 2 * t * b2 ** t / (1 - b2 ** t)
+    if length > 5:
+        rect = math.sqrt((length - 4) * (length - 2) * limit
+                         / ((limit - 4) * (limit - 2) * length))
+        step = step * (rect * math.sqrt(1 - b2 ** t)) / (np.sqrt(square) + h["eps"])
+    p -= h["lr"] * step
+
+
+def yogi(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int, now: int) -> None:
+    t, d, b1, b2 = age + 1, g + h["weight_decay"] * p, h["beta1"], h["beta2"]
+    s["mean"][...] = b1 * s["mean"] + (1 - b1) * d
+    v = s["square"]
+    v -= (1 - b2) * np.sign(v - d * d) * d * d
+    p -= h["lr"] / (1 - b1 ** t) * s["mean"] / (np.sqrt(v / (1 - b2 ** t)) + h["eps"])
+
+
+def adabelief(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int,
+              now: int) -> None:
+    t, b1, b2, d = age + 1, h["beta1"], h["beta2"], decayed(p, g, h, h["lr"])
+    s["mean"][...] = b1 * s["mean"] + (1 - b1) * d
+    s["variance"][...] = b2 * s["variance"] + (1 - b2) * (d - s["mean"]) ** 2 + h["eps_root"]
+    p -= (h["lr"] / (1 - b1 ** t) * s["mean"]
+          / (np.sqrt(s["variance"] / (1 - b2 ** t)) + h["eps"]))
+
+
+def adan(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int, now: int) -> None:
+    t, b1, b2, b3 = age + 1, h["beta1"], h["beta2"], h["beta3"]
+    change = g - s["gradient"] if age else np.zeros_like(g)
+    s["mean"][...] = b1 * s["mean"] + (1 - b1) * g
+    s["change"][...] = b2 * s["change"] + (1 - b2) * change
+    s["square"][...] = b3 * s["square"] + (1 - b3) * (g + (1 - b2) * change) ** 2
+    s["gradient"][...] = g
+    u = s["mean"] / (1 - b1 ** t) + (1 - b2) * s["change"] / (1 - b2 ** t)
+    u = u / (np.sqrt(s["square"] / (1 - b3 ** t) + h["eps_root"]) + h["eps"])
+    p -= h["lr"] * (u + h["weight_decay"] * p)
+
+
+def rprop(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int,
+          now: int) -> None:
+    turn = np.sign(g) * np.sign(s["gradient"])
+    s["ratio"] *= np.where(turn > 0, h["eta_plus"], np.where(turn < 0, h["eta_minus"], 1.0))
+    np.clip(s["ratio"], h["step_min"] / h["lr"], h["step_max"] / h["lr"], out=s["ratio"])
+    s["gradient"][...] = np.where(turn < 0, 0.0, g)
+    p -= h["lr"] * s["ratio"] * np.sign(s["gradient"])
+
+
 def lars(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int, now: int) -> None:
     d = trusted(p, g + h["weight_decay"] * p, h["trust_coefficient"], h["eps"])
     m, v = h["momentum"], s["velocity"]
@@ -169,7 +238,8 @@ def moments(s: dict[str, Array], d: Array, h: Mapping[str, Any]) -> Array:
 RULES: dict[str, Rule] = {
     "SGD": sgd, "QHM": qhm, "AggMo": aggmo, "Signum": signum, "Lion": lion, "RMSprop": rmsprop,
     "Adagrad": adagrad, "Adam": adam, "AdamW": adam, "NAdam": nadam,
-    "LARS": lars, "LAMB": lamb, "Muon": muon,
+    "Adadelta": adadelta, "Adamax": adamax, "RAdam": radam, "Yogi": yogi,
+    "AdaBelief": adabelief, "Adan": adan, "Rprop": rprop, "LARS": lars, "LAMB": lamb, "Muon": muon,
 }
 
 

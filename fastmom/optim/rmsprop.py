@@ -12,6 +12,8 @@ from fastmom.optim.hyper import Flag, Momentum, Number
 if TYPE_CHECKING:
     from fastmom.types import Row
 
+__all__ = ["Adadelta", "Adagrad", "RMSprop"]
+
 
 @coefficients("rmsprop")
 def rmsprop(*, lr: float, b: float, k: float, eps: float, wd: float) -> None:
@@ -115,3 +117,46 @@ class Adagrad(Optimizer):
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         lr = group["lr"] / (1 + group["decay"] * age)
         return rmsprop(lr=lr, b=1.0, k=1.0, eps=group["eps"], wd=group["weight_decay"])
+
+
+@coefficients("adadelta")
+def adadelta(*, lr: float, b: float, k: float, eps: float, wd: float) -> None:
+    """``d = g + wd p;  q = b q + k d^2;  u = d sqrt((w + eps) / (q + eps));
+    w = b w + k u^2;  p -= lr u``"""
+
+
+class Adadelta(Optimizer):
+    r"""Gradient over its root mean square, times that of the steps so far.
+
+    With ``d = g + weight_decay * p``: ``q = beta2 q + (1 - beta2) d^2``,
+    ``u = sqrt((w + eps) / (q + eps)) d``, ``w = beta2 w + (1 - beta2) u^2``, ``p -= lr u``.
+    Equals PyTorch's.
+
+    References
+    ----------
+    M. D. Zeiler, "ADADELTA: an adaptive learning rate method", 2012.
+
+    Examples
+    --------
+    >>> import numpy as np, fastmom as fm
+    >>> p = np.zeros(2, np.float32)
+    >>> fm.Adadelta([p], beta2=0.75, eps=1.0).step([np.full(2, 3.0, np.float32)])
+    True
+    >>> p.round(3)
+    array([-1.664, -1.664], dtype=float32)
+    """
+
+    lr: Number = Number(default=1.0, doc="Learning rate.")
+    beta2: Number = Number(
+        default=0.9, high=1.0, doc="Memory of the squares; PyTorch and Keras call it rho.")
+    eps: Number = Number(default=1e-6, open_low=True, doc="Added inside both roots.")
+    weight_decay: Number = Number(default=0.0, doc="L2 penalty added to the gradient.")
+
+    state_names: ClassVar[tuple[str, ...]] = ("square", "step_square")
+
+    def _steady(self, group: Mapping[str, Any]) -> bool:
+        return True
+
+    def _row(self, group: Mapping[str, Any], age: int) -> Row:
+        b = group["beta2"]
+        return adadelta(lr=group["lr"], b=b, k=1 - b, eps=group["eps"], wd=group["weight_decay"])

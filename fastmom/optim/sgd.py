@@ -12,6 +12,8 @@ from fastmom.optim.hyper import Choice, Flag, Momentum, Number, Numbers
 if TYPE_CHECKING:
     from fastmom.types import Row
 
+__all__ = ["QHM", "SGD", "AggMo"]
+
 
 @coefficients("sgd")
 def sgd(*, lr: float, wd: float, keep: float) -> None:

@@ -13,6 +13,8 @@ from fastmom.optim.hyper import Beta, Flag, Momentum, Number
 if TYPE_CHECKING:
     from fastmom.types import Row
 
+__all__ = ["LAMB", "LARS"]
+
 
 @coefficients("lars")
 def lars(*, trust_coefficient: float, trust_eps: float, m: float, k: float, x: float, y: float,

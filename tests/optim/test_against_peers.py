@@ -65,6 +65,12 @@ TORCH: list[tuple[Make, str, dict[str, Any]]] = [
     (partial(fm.NAdam), "NAdam", {}),
     (partial(fm.NAdam, momentum_decay=0.1, weight_decay=0.1, decoupled_weight_decay=True), "NAdam",
      {"momentum_decay": 0.1, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    (partial(fm.Adadelta, weight_decay=0.1, beta2=0.8), "Adadelta",
+     {"weight_decay": 0.1, "rho": 0.8}),
+    (partial(fm.Adamax, weight_decay=0.1), "Adamax", {"weight_decay": 0.1}),
+    (partial(fm.RAdam), "RAdam", {}),
+    (partial(fm.RAdam, beta2=0.9, weight_decay=0.1, decoupled_weight_decay=True), "RAdam",
+     {"betas": (0.9, 0.9), "weight_decay": 0.1, "decoupled_weight_decay": True}),
 ]
 
 
@@ -101,6 +107,18 @@ def test_torch_clipping() -> None:
         np.testing.assert_allclose(-p, q.grad.numpy(), rtol=1e-6 / float(norm) * 1.01)
 
 
+def test_torch_rprop() -> None:
+    """At a constant lr: torch's has no effect after the first step."""
+    torch = pytest.importorskip("torch")
+    p, q = START.copy(), torch.from_numpy(START.copy()).requires_grad_()
+    ours, theirs = fm.Rprop([p], lr=1e-3), torch.optim.Rprop([q], lr=1e-3)
+    for step in range(STEPS):
+        q.grad = torch.from_numpy(gradient(q.detach().numpy(), step))
+        theirs.step()
+        ours.step([gradient(p, step)])
+    np.testing.assert_allclose(p, q.detach().numpy(), rtol=1e-11, atol=1e-14)
+
+
 # fastmom's optimizer, optax's name and arguments
 OPTAX: list[tuple[Make, str, dict[str, Any]]] = [
     (partial(fm.SGD), "sgd", {}),
@@ -114,6 +132,9 @@ OPTAX: list[tuple[Make, str, dict[str, Any]]] = [
     (partial(fm.LARS, trust_coefficient=0.1, nesterov=True), "lars",
      {"trust_coefficient": 0.1, "nesterov": True, "momentum": 0.9}),
     (partial(fm.LAMB, weight_decay=0.1), "lamb", {"weight_decay": 0.1}),
+    (partial(fm.Yogi), "yogi", {}),
+    (partial(fm.AdaBelief), "adabelief", {}),
+    (partial(fm.Adan, weight_decay=0.1), "adan", {"weight_decay": 0.1}),
 ]
 
 

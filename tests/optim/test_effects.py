@@ -23,12 +23,16 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "adamw_lr": (0.01, 0.02),
     "beta1": (0.0, 0.5, 0.9),
     "beta2": (0.5, 0.9),
+    "beta3": (0.5, 0.9),
     "clip_norm": (None, 4.0, 1.0),
     "clip_norm_per_tensor": (None, 4.0, 1.0),
     "clip_value": (None, 1.0, 0.1),
     "dampening": (0.0, 0.5),
     "decay": (0.0, 0.5),
     "eps": (1e-8, 0.1),
+    "eps_root": (0.0, 0.1),
+    "eta_minus": (0.5, 0.25),
+    "eta_plus": (1.2, 2.0),
     "grad_scale": (1.0, 8.0),
     "initial_accumulator": (0.0, 1.0),
     "lr": (0.0, 0.01, 0.02),
@@ -38,6 +42,8 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "ns_coefficients": ((3.4445, -4.775, 2.0315), (1.5, -0.5, 0.0), (2.0, -1.5, 0.5)),
     "ns_steps": (1, 2, 5),
     "nu": (0.0, 0.7),
+    "step_max": (50.0, 0.011),
+    "step_min": (1e-6, 0.009),
     "trust_coefficient": (0.001, 0.01),
     "weight_decay": (0.0, 0.1),
 }
@@ -57,15 +63,21 @@ NEEDS: dict[str | tuple[str, str], dict[str, Any]] = {
     ("LARS", "clip_norm_per_tensor"): {"weight_decay": 0.1},
 }
 
+# Raise, since they could have no effect
+REFUSED = [("Rprop", name) for name in ("clip_norm", "clip_norm_per_tensor", "clip_value",
+                                        "grad_scale")]
+
 # A matrix and a vector, for the optimizers that tell them apart.
 RNG = np.random.default_rng(0)
 START = [RNG.standard_normal((6, 8)), RNG.standard_normal(20)]
-GRADS = [[size * RNG.standard_normal(p.shape) for p in START] for size in (1.0, 3.0, 0.3, 2.0, 0.1)]
+GRADS = [[size * RNG.standard_normal(p.shape) for p in START]
+          for size in (1.0, 3.0, 0.3, 2.0, 0.1, 0.5, 1.5)]
 
 Kind = type[fm.Optimizer]
 CASES = [(kind, {**kind._group_hypers, **kind._shared_hypers}[name])
          for kind in OPTIMIZERS.values()
-         for name in (*kind._group_hypers, *kind._shared_hypers)]
+         for name in (*kind._group_hypers, *kind._shared_hypers)
+         if (kind.__name__, name) not in REFUSED]
 each_case = pytest.mark.parametrize(("kind", "hyper"), CASES,
                                     ids=[f"{kind.__name__}-{hyper.name}" for kind, hyper in CASES])
 
@@ -73,7 +85,9 @@ each_case = pytest.mark.parametrize(("kind", "hyper"), CASES,
 def values(hyper: Hyper) -> tuple[Any, ...]:
     if isinstance(hyper, Flag):
         return (False, True)
-    return hyper.words if isinstance(hyper, Choice) else VALUES[hyper.name]
+    if isinstance(hyper, Choice):
+        return hyper.words
+    return tuple(v for v in VALUES[hyper.name] if not (v == 0 and hyper.open_low))
 
 
 def base(kind: Kind, hyper: Hyper) -> dict[str, Any]:
@@ -83,7 +97,7 @@ def base(kind: Kind, hyper: Hyper) -> dict[str, Any]:
 
 
 def moved(optimizer: fm.Optimizer, hyper: Hyper, **later: Any) -> Any:
-    """How far five steps go; hyper-parameters in `later` are assigned before the third."""
+    """How far seven steps go; hyper-parameters in `later` are assigned before the third."""
     params = [p.copy() for p in START]
     optimizer.bind(params)
     for i, grads in enumerate(GRADS):
@@ -120,6 +134,17 @@ def test_changes_the_result(kind: Kind, hyper: Hyper) -> None:
     results = [moved(make(**settings | {hyper.name: value}), hyper) for value in values(hyper)]
     for a, b in itertools.combinations(results, 2):
         assert differ(a, b)
+
+
+@pytest.mark.parametrize(("kind", "name"), REFUSED)
+def test_without_effect_raises(kind: str, name: str) -> None:
+    make: Any = getattr(fm, kind)
+    optimizer = make()
+    for value in VALUES[name][1:]:
+        with pytest.raises(ValueError, match=rf"{name}={value} would have no effect"):
+            make(**{name: value})
+        with pytest.raises(ValueError, match=rf"{name}={value} would have no effect"):
+            setattr(optimizer, name, value)
 
 
 @each_case
