@@ -3,8 +3,8 @@
 OLD and NEW are Python interpreters with a fastmom each. Two processes of each take turns, so that
 the same code is compared with itself as well: "noise" is how far the two processes of one version
 lie apart. Each imports a fresh copy of the package, as the same file at another place in memory can
-be 40 ns a call faster or slower. Timed are a step of every optimizer, predictions, and an epoch of
-the network 784-128-10.
+be 40 ns a call faster or slower. Timed are a step of every optimizer, predictions, an epoch of the
+network 784-128-10, and the import.
 
 A row is SLOWER if the ratios new / old of minima and of medians are both above 1 by more than
 --allowed and the noise: the row's own, or the 90 % quantile of all rows of its kind if that is
@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 
 from bench.epoch import setting_of, write_data
 from bench.results import duration
-from bench.timing import Record, Worker, take_turns
+from bench.timing import Call, Record, Worker, take_turns
 from bench.workloads import LISTS, Case
 from fastmom.optim import OPTIMIZERS
 
@@ -120,6 +120,8 @@ def measure(pythons: Sequence[str], args: argparse.Namespace,
                 worker.ask("drop", None)
     if wanted("epoch"):
         yield from measure_epochs(pythons, max(1, args.rounds // 4))
+    if wanted("import"):
+        yield from measure_imports(pythons, max(1, args.rounds // 4))
 
 
 def measure_epochs(pythons: Sequence[str], rounds: int) -> Iterator[Row]:
@@ -130,6 +132,15 @@ def measure_epochs(pythons: Sequence[str], rounds: int) -> Iterator[Row]:
             for variant in workers["old"].variants:
                 yield from rows("epoch", f"{samples:,} samples, {variant}", workers,
                                 ("epoch", variant), rounds)
+
+
+def measure_imports(pythons: Sequence[str], rounds: int) -> Iterator[Row]:
+    def start(python: str) -> None:
+        subprocess.run([python, "-P", "-c", "import fastmom"], check=True)
+    records = [Record(who, Call(partial(start, python)).turn)
+               for who, python in zip(WHO, [*pythons, *pythons], strict=True)]
+    take_turns(records, rounds, settle=SETTLE)
+    yield Row("import", "fastmom", {record.name: record.seconds for record in records})
 
 
 @contextmanager
@@ -202,7 +213,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("old", metavar="OLD_PYTHON")
     add("new", metavar="NEW_PYTHON")
     add("--rounds", type=int, default=60,
-        help="measurements in each process; of epochs a quarter (default: %(default)s)")
+        help="measurements in each process; of epochs and imports a quarter (default: %(default)s)")
     add("--allowed", type=float, default=0.03, metavar="SHARE", help="default: %(default)s")
     add("--optimizers", nargs="+", metavar="NAME", help="these alone (default: all)",
         default=[cls.__name__ for cls in OPTIMIZERS.values()])
