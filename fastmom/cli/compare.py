@@ -85,7 +85,7 @@ class Run(nn.Callback):
     seed: int
     epochs: list[dict[str, float]] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
-    stop: nn.TerminateOnNaN = field(default_factory=nn.TerminateOnNaN)
+    stop: nn.TerminateOnNaN = field(default_factory=lambda: nn.TerminateOnNaN(verbose=0))
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.epochs.append(dict(logs or {}))
@@ -104,9 +104,13 @@ class Run(nn.Callback):
 
     def line(self) -> str:
         """Return how it has ended."""
-        epoch = len(self.epochs) + (self.stop.diverged is not None)
-        end = (f"diverged in epoch {epoch}" if self.diverged else
-               f"test accuracy {self.epochs[-1]['test_accuracy']:.2%}")
+        if self.stop.diverged is not None:
+            epoch, step = self.stop.diverged
+            end = f"diverged at epoch {epoch + 1}, step {step + 1}"
+        elif self.diverged:     # on the test set alone
+            end = f"diverged in epoch {len(self.epochs)}"
+        else:
+            end = f"test accuracy {self.epochs[-1]['test_accuracy']:.2%}"
         return f"{self.label}, seed {self.seed}: {end}"
 
     def curves(self, epochs: int) -> dict[str, Any]:

@@ -135,10 +135,7 @@ def run(args: argparse.Namespace) -> int:
         with writing("--checkpoint", args.checkpoint):
             args.checkpoint.mkdir(parents=True, exist_ok=True)
     with fastmom.num_threads(args.threads), one_blas_thread():
-        threads = fastmom.get_num_threads()
-        print(f"{dataset.reason}\n{about}\n{optimizer!r}, batch "
-              f"{record.config['batch_size']}, {threads} thread{'s' if threads > 1 else ''}",
-              flush=True)
+        print(f"{dataset.reason}\n{about}\n{settings_line(record, optimizer)}", flush=True)
         status, diverged = fit(model, dataset, record, args)
         test = evaluate_test(model, dataset, record, status)
     write(args, record, optimizer, {**test, **diverged})
@@ -179,6 +176,14 @@ def load(record: Record) -> tuple[data.Dataset, int]:
     """Return the samples and their checksum."""
     dataset = load_data(record.config["data"])
     return dataset, resume.fingerprint(dataset)
+
+
+def settings_line(record: Record, optimizer: Any) -> str:
+    """Return the optimizer, the schedules that follow the validation, batch and threads."""
+    schedules = [f"{name} by {observer.schedule!r}" for name, observer in record.observers.items()]
+    threads = fastmom.get_num_threads()
+    return ", ".join([repr(optimizer), *schedules, f"batch {record.config['batch_size']}",
+                      f"{threads} thread{'s' if threads > 1 else ''}"])
 
 
 def fit(model: nn.Sequential, dataset: data.Dataset, record: Record,

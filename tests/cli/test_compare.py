@@ -151,7 +151,9 @@ def test_all_diverge(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compare(digits, "--lr", 1e30, "--momentum", 0, 0.9, "--seeds", 1) == 0
     out, err = capsys.readouterr()
     assert err == ""
+    assert out.count("diverged at ") == 2
     for label in ("momentum 0", "momentum 0.9"):
+        assert f"\n{label}, seed 0: diverged at epoch 1, step 2\n" in out
         assert table(out)[label][:4] == ["-", "diverged", "-", "-"]
 
 

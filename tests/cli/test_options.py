@@ -102,7 +102,7 @@ MALFORMED = {
     "(" * 500 + ")" * 500: "must be a schedule, such as Cosine(",
     "-" * 100_000 + "1": "it is nested too deeply",
     "ReduceOnPlateau(0.1, state=1)": "unexpected keyword argument 'state'",
-    "ReduceOnPlateau(0.1, mode='up')": "mode must be 'min' or 'max', not 'up'",
+    "ReduceOnPlateau(0.1, mode='up')": "mode must be one of 'min', 'max', not 'up'",
     "Piecewise(1)": "pieces must be a list of (step, number or schedule), not 1",
     "Piecewise([(0, 0.1), (0, 0.2)])": "pieces must begin at 0 and at ever later steps, not at "
                                        "[0, 0]",

@@ -212,6 +212,14 @@ def test_a_training_that_diverges_ends_at_that_step(make: Any, problem: Any,
     assert out == "diverged at epoch 1, step 2: lower momentum or lr\n"
 
 
+def test_without_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    stop = nn.TerminateOnNaN(verbose=0)
+    assert run(stop, [1, NAN, 1]) == 2
+    assert capsys.readouterr().out == ""
+    with pytest.raises(ValueError, match=r"verbose must be 0 \(silent\) or 1 \(one line\), not 2"):
+        nn.TerminateOnNaN(verbose=2)
+
+
 @pytest.mark.parametrize(("limit", "error"), [(1.0, ValueError), (NAN, ValueError),
                                               (-INF, ValueError), ("1", TypeError)])
 def test_wrong_limits(limit: Any, error: type[Exception]) -> None:

@@ -12,13 +12,15 @@ class TerminateOnNaN(Callback):
     """End training at the first step whose loss is NaN, infinite or has exploded.
 
     As in Keras, which looks for NaN and infinity alone. A loss has exploded when it is more than
-    `limit` times as high as the first one above 0 of this training. The step and its epoch, both
-    counted from 1, are printed when training ends.
+    `limit` times as high as the first one above 0 of this training. The epoch is not whole then:
+    it has no metrics, and `on_epoch_end` is not called, so that nothing is saved of it.
 
     Parameters
     ----------
     limit : float, default 1e6
         Above 1; ``float("inf")`` leaves only NaN and infinity.
+    verbose : {0, 1}
+        1 prints the epoch and the step, counted from 1, once training has ended.
 
     Attributes
     ----------
@@ -28,7 +30,7 @@ class TerminateOnNaN(Callback):
     Raises
     ------
     TypeError, ValueError
-        If the limit is wrong.
+        If an argument is wrong.
 
     Examples
     --------
@@ -43,7 +45,10 @@ class TerminateOnNaN(Callback):
     adds = ()
     reads_batch_logs = False
 
-    def __init__(self, limit: float = 1e6) -> None:
+    def __init__(self, limit: float = 1e6, verbose: int = 1) -> None:
+        if isinstance(verbose, bool) or verbose not in (0, 1):
+            raise ValueError(f"verbose must be 0 (silent) or 1 (one line), not {verbose!r}")
+        self.verbose = verbose
         self.limit = (math.inf if isinstance(limit, float) and limit == math.inf else
                       number("limit", limit, 1.0, open_low=True))
         self._reset()
@@ -67,7 +72,8 @@ class TerminateOnNaN(Callback):
             self.model.stop_training = True
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        if self.diverged is not None:       # printed now that no progress bar is in the way
+        if self.diverged is not None and self.verbose:
+            # only now is no progress bar in the way
             epoch, step = self.diverged
             print(f"diverged at epoch {epoch + 1}, step {step + 1}: lower momentum or lr",
                   flush=True)
