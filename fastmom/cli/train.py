@@ -180,7 +180,8 @@ def load(record: Record) -> tuple[data.Dataset, int]:
 
 def settings_line(record: Record, optimizer: Any) -> str:
     """Return the optimizer, the schedules that follow the validation, batch and threads."""
-    schedules = [f"{name} by {observer.schedule!r}" for name, observer in record.observers.items()]
+    schedules = [f"{name} by {type(observer.schedule).__name__}"
+                 for name, observer in record.observers.items()]
     threads = fastmom.get_num_threads()
     return ", ".join([repr(optimizer), *schedules, f"batch {record.config['batch_size']}",
                       f"{threads} thread{'s' if threads > 1 else ''}"])
