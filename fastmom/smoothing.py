@@ -9,7 +9,7 @@ import numpy as np
 
 from fastmom.checks import flag, integer, number
 from fastmom.kernels.series import advance
-from fastmom.optim.state import check_fits
+from fastmom.optim.state_checks import check_fits
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from fastmom import npz
-from fastmom.optim.state import check_fits, prepare
+from fastmom.optim.state import prepare
+from fastmom.optim.state_checks import check_fits
 
 if TYPE_CHECKING:
     from fastmom.optim.base import Optimizer

@@ -12,7 +12,7 @@ from fastmom.checks import flag, integer, reject_unknown
 from fastmom.nn.activations import Linear
 from fastmom.nn.initializers import INITIALIZERS, Initializer
 from fastmom.nn.registered import Registered
-from fastmom.optim.state import check_fits
+from fastmom.optim.state_checks import check_fits
 from fastmom.types import Array
 
 Shape: TypeAlias = tuple[int, ...]

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from fastmom.checks import reject_unknown
 from fastmom.kernels import Engine
 from fastmom.kernels.arrays import check_array
 from fastmom.optim.buffers import zeros_beside
 from fastmom.optim.copying import refuse_shallow_copy
-from fastmom.optim.hyper import Choice, Declared, Flag, Hyper, Limit, Number, Values
+from fastmom.optim.groups import Grouped
+from fastmom.optim.hyper import Choice, Flag, Limit, Number
 
 if TYPE_CHECKING:
     from dataclasses import InitVar
 
+    from fastmom.optim.values import Values
     from fastmom.types import Array, Params, Row
 
 
-class Optimizer(Declared):
+class Optimizer(Grouped):
     """Base of all optimizers.
 
     Notes
@@ -62,20 +63,6 @@ class Optimizer(Declared):
         self._start(self._named(args, hyper))
         if params is not None:
             self.bind(params)
-
-    def _start(self, hyper: Mapping[str, Any]) -> None:
-        """Begin without parameters."""
-        self._engine: Engine | None = None
-        self._rows: list[Row] | None = None
-        self._options = Values(self, self._shared_hypers, hyper, {})
-        self._defaults = Values(self, self._group_hypers, hyper, {"params": []})
-        self.param_groups = [self._defaults]
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse an attribute without effect, such as another library's `learning_rate`."""
-        if not (name.startswith("_") or name == "param_groups" or hasattr(type(self), name)):
-            reject_unknown(type(self).__name__, [name], self._hypers)
-        super().__setattr__(name, value)
 
     # Binding --------------------------------------------------------------------------------------
 
@@ -151,24 +138,6 @@ class Optimizer(Declared):
                                f"call bind(params)")
         return self._engine
 
-    def _make_groups(self, params: Params) -> list[Values]:
-        if isinstance(params, np.ndarray) or not isinstance(params, Sequence):
-            raise TypeError(f"params must be a list of arrays or of groups, not "
-                            f"{type(params).__name__}")
-        if not any(isinstance(entry, Mapping) for entry in params):
-            params = [{"params": params}]
-        return [self._make_group(f"params[{i}]", i, entry) for i, entry in enumerate(params)]
-
-    def _make_group(self, where: str, i: int, entry: Any) -> Values:
-        given = entry.get("params") if isinstance(entry, Mapping) else None
-        if not isinstance(given, Sequence):
-            raise TypeError(f"{where} must be a group with a list of arrays under 'params'; arrays "
-                            f"and groups cannot be mixed")
-        reject_unknown(f"group {i} of {type(self).__name__}", entry,
-                       {"params", *self._group_hypers})
-        return Values(self, self._group_hypers, {**self._defaults, **entry},
-                      {"params": list(given)})
-
     def _average(self, params: list[Array], averages: list[Array]) -> Engine:
         """Let each step move these averages as well: see `EMA`."""
         old = self._engine
@@ -182,27 +151,6 @@ class Optimizer(Declared):
         engine.restore(old.steps, old.iterations)
         self._attach(engine, self.param_groups)
         return engine
-
-    # Hyper-parameters -----------------------------------------------------------------------------
-
-    def _values(self, hyper: Hyper[Any, Any]) -> Values:
-        """Return the values that this hyper-parameter is among."""
-        if hyper.shared:
-            return self._options
-        if len(self.param_groups) > 1:
-            raise AttributeError(f"there are {len(self.param_groups)} groups: use "
-                                 f"param_groups[i][{hyper.name!r}]")
-        return self.param_groups[0]
-
-    def _check_together(self, values: Mapping[str, Any]) -> None:
-        """Raise if values that are allowed alone are not allowed together."""
-        if values.get("clip_norm") is not None and values.get("clip_norm_per_tensor") is not None:
-            raise ValueError(f"clip_norm={values['clip_norm']} and clip_norm_per_tensor="
-                             f"{values['clip_norm_per_tensor']}: give one of them")
-
-    def _changed(self) -> None:
-        """Take changed hyper-parameters into the next step."""
-        self._rows, self._stale = None, True
 
     # The step -------------------------------------------------------------------------------------
 
@@ -355,13 +303,6 @@ class Optimizer(Declared):
         from copy import deepcopy
         return deepcopy(self)
 
-    def __repr__(self) -> str:
-        names = {**self._options, **(self.param_groups[0] if len(self.param_groups) == 1 else {})}
-        names.pop("params", None)
-        always = [n for n in ("lr", "momentum") if n in names]
-        shown = (f"{n}={names[n]!r}" for n in dict.fromkeys([*always, *sorted(names)])
-                 if n in always or names[n] != self._hypers[n].default)
-        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 delattr(Optimizer, "params")      # an argument of the constructor, and no attribute

@@ -43,9 +43,9 @@ def docstring(cls: type[Declared], text: str) -> str:
     return "\n".join(lines).rstrip()
 
 
-def _root(cls: type[Declared]) -> type[Declared]:
-    """The optimizers' common base: the last class before `Declared`."""
-    return cls.__mro__[[base.__name__ for base in cls.__mro__].index("Declared") - 1]
+def _root(cls: type[Declared]) -> Any:
+    """Return the optimizers' common base; None of a class above it."""
+    return next((base for base in cls.__mro__ if base.__name__ == "Optimizer"), None)
 
 
 def _in_order(cls: type[Declared]) -> list[Hyper[Any, Any]]:

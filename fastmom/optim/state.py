@@ -10,16 +10,23 @@ A state dict holds numbers, strings, lists, dicts and, under ``"state"``, arrays
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastmom.checks import integer
-from fastmom.optim.hyper import Values
 from fastmom.optim.schedules import ReduceOnPlateau, Schedule
+from fastmom.optim.state_checks import (
+    check_equal,
+    check_list,
+    check_names,
+    checked_buffers,
+    checked_steps,
+)
 from fastmom.optim.torch_state import converted
+from fastmom.optim.values import Values
 
 if TYPE_CHECKING:
     from fastmom.kernels import Engine
@@ -94,25 +101,25 @@ def load_state_dict(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
 def prepare(optimizer: Optimizer, state: Mapping[str, Any]) -> Callable[[], None]:
     """Validate all of a state dict; return a function that loads it and cannot fail."""
     engine = _engine(optimizer)
-    _check_names("the state dict", state, KEYS)
-    _check_equal("optimizer", state["optimizer"], type(optimizer).__name__)
+    check_names("the state dict", state, KEYS)
+    check_equal("optimizer", state["optimizer"], type(optimizer).__name__)
     if type(state["format"]) is int and state["format"] == 1:
         try:
             state = optimizer._from_format_1(dict(state))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"the state dict of format 1 is damaged: {error!r}") from error
-    _check_equal("format", state["format"], FORMAT)
+    check_equal("format", state["format"], FORMAT)
     iterations = integer("iterations", state["iterations"], 0)
-    steps = _checked_steps(state["steps"], iterations, len(engine.params))
-    copies = list(_checked_buffers(optimizer.state, state["state"]))
+    steps = checked_steps(state["steps"], iterations, len(engine.params))
+    copies = list(checked_buffers(optimizer.state, state["state"]))
     updates: Updates = []
     changed = [(optimizer._options,
                 _checked("options", optimizer, optimizer._options, state["options"], updates))]
     layout = list(_layout(optimizer))
-    _check_list("groups", state["groups"], len(layout))
+    check_list("groups", state["groups"], len(layout))
     for i, ((group, indices), saved) in enumerate(zip(layout, state["groups"], strict=True)):
-        _check_names(f"groups[{i}]", saved, [*group])
-        _check_equal(f"groups[{i}]['params']", saved["params"], indices)
+        check_names(f"groups[{i}]", saved, [*group])
+        check_equal(f"groups[{i}]['params']", saved["params"], indices)
         hypers = {name: value for name, value in saved.items() if name != "params"}
         changed.append((group, _checked(f"groups[{i}]", optimizer, group, hypers, updates)))
 
@@ -198,7 +205,7 @@ def _plain(value: Any) -> Any:
 def _checked(where: str, optimizer: Optimizer, old: Values, saved: Mapping[str, Any],
              updates: Updates) -> Values:
     """Return the saved hyper-parameters, as valid as if they had been assigned."""
-    _check_names(where, saved, [name for name in old if name != "params"])
+    check_names(where, saved, [name for name in old if name != "params"])
     try:
         given = {name: _revived(name, old[name], value, updates) for name, value in saved.items()}
         return Values(optimizer, old._hypers, given, {})
@@ -229,62 +236,6 @@ def _merged(old: Any, new: Any, updates: Updates) -> Any:
     if isinstance(new, Schedule) and type(new) is type(old):
         vars(new).update({k: _merged(vars(old).get(k), v, updates) for k, v in vars(new).items()})
     return new
-
-
-# Checks -------------------------------------------------------------------------------------------
-
-def _check_names(where: str, given: Any, names: Collection[str]) -> None:
-    if not isinstance(given, Mapping):
-        raise TypeError(f"{where} must be a dict, not {type(given).__name__}")
-    for name in names:
-        if name not in given:
-            raise ValueError(f"{where} has no {name!r}")
-    for name in given:
-        if name not in names:
-            raise ValueError(f"{where} has an unknown {name!r}")
-
-
-def _check_list(where: str, given: Any, length: int) -> None:
-    if not isinstance(given, (list, tuple)):
-        raise TypeError(f"{where} must be a list, not {type(given).__name__}")
-    if len(given) != length:
-        raise ValueError(f"{where} has {len(given)} entries, expected {length}")
-
-
-def _check_equal(where: str, given: Any, expected: Any) -> None:
-    if type(given) is not type(expected) or given != expected:
-        raise ValueError(f"{where} is {given!r}, expected {expected!r}")
-
-
-def _checked_steps(given: Any, iterations: int, length: int) -> list[int]:
-    if iterations >= 2 ** 63:
-        raise ValueError(f"iterations must be less than 2**63, not {iterations}")
-    _check_list("steps", given, length)
-    steps = [integer(f"steps[{i}]", step, 0) for i, step in enumerate(given)]
-    if max(steps) > iterations:
-        raise ValueError(f"steps[{steps.index(max(steps))}] is {max(steps)}, more than "
-                         f"iterations={iterations}")
-    return steps
-
-
-def _checked_buffers(buffers: list[dict[str, Array]], given: Any) -> Iterator[tuple[Array, Array]]:
-    """Yield each buffer with the array to copy into it."""
-    _check_list("state", given, len(buffers))
-    for i, (own, saved) in enumerate(zip(buffers, given, strict=True)):
-        _check_names(f"state[{i}]", saved, own)
-        for name, buffer in own.items():
-            check_fits(f"state[{i}][{name!r}]", saved[name], buffer)
-            yield buffer, saved[name]
-
-
-def check_fits(where: str, array: Any, like: Array) -> None:
-    """Raise unless `array` is a NumPy array of the same dtype and shape as `like`."""
-    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
-        raise TypeError(f"{where} must be a NumPy array, not {type(array).__name__}")
-    if array.dtype != like.dtype:
-        raise TypeError(f"{where} has dtype {array.dtype}, expected {like.dtype}")
-    if array.shape != like.shape:
-        raise ValueError(f"{where} has shape {array.shape}, expected {like.shape}")
 
 
 def from_torch(optimizer: Optimizer, state: Mapping[str, Any], *,

@@ -1,0 +1,79 @@
+"""Where an optimizer's hyper-parameters live: in its groups of parameters, or for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastmom.checks import reject_unknown
+from fastmom.optim.hyper import Declared, Hyper
+from fastmom.optim.values import Values
+
+if TYPE_CHECKING:
+    from fastmom.kernels import Engine
+    from fastmom.types import Params, Row
+
+
+class Grouped(Declared):
+    """The part of `Optimizer` that keeps the values of its hyper-parameters."""
+
+    def _start(self, hyper: Mapping[str, Any]) -> None:
+        """Begin without parameters."""
+        self._engine: Engine | None = None
+        self._rows: list[Row] | None = None
+        self._options = Values(self, self._shared_hypers, hyper, {})
+        self._defaults = Values(self, self._group_hypers, hyper, {"params": []})
+        self.param_groups = [self._defaults]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse an attribute without effect, such as another library's `learning_rate`."""
+        if not (name.startswith("_") or name == "param_groups" or hasattr(type(self), name)):
+            reject_unknown(type(self).__name__, [name], self._hypers)
+        super().__setattr__(name, value)
+
+    def _make_groups(self, params: Params) -> list[Values]:
+        if isinstance(params, np.ndarray) or not isinstance(params, Sequence):
+            raise TypeError(f"params must be a list of arrays or of groups, not "
+                            f"{type(params).__name__}")
+        if not any(isinstance(entry, Mapping) for entry in params):
+            params = [{"params": params}]
+        return [self._make_group(f"params[{i}]", i, entry) for i, entry in enumerate(params)]
+
+    def _make_group(self, where: str, i: int, entry: Any) -> Values:
+        given = entry.get("params") if isinstance(entry, Mapping) else None
+        if not isinstance(given, Sequence):
+            raise TypeError(f"{where} must be a group with a list of arrays under 'params'; arrays "
+                            f"and groups cannot be mixed")
+        reject_unknown(f"group {i} of {type(self).__name__}", entry,
+                       {"params", *self._group_hypers})
+        return Values(self, self._group_hypers, {**self._defaults, **entry},
+                      {"params": list(given)})
+
+    def _values(self, hyper: Hyper[Any, Any]) -> Values:
+        """Return the values that this hyper-parameter is among."""
+        if hyper.shared:
+            return self._options
+        if len(self.param_groups) > 1:
+            raise AttributeError(f"there are {len(self.param_groups)} groups: use "
+                                 f"param_groups[i][{hyper.name!r}]")
+        return self.param_groups[0]
+
+    def __repr__(self) -> str:
+        names = {**self._options, **(self.param_groups[0] if len(self.param_groups) == 1 else {})}
+        names.pop("params", None)
+        always = [n for n in ("lr", "momentum") if n in names]
+        shown = (f"{n}={names[n]!r}" for n in dict.fromkeys([*always, *sorted(names)])
+                 if n in always or names[n] != self._hypers[n].default)
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def _check_together(self, values: Mapping[str, Any]) -> None:
+        """Raise if values that are allowed alone are not allowed together."""
+        if values.get("clip_norm") is not None and values.get("clip_norm_per_tensor") is not None:
+            raise ValueError(f"clip_norm={values['clip_norm']} and clip_norm_per_tensor="
+                             f"{values['clip_norm_per_tensor']}: give one of them")
+
+    def _changed(self) -> None:
+        """Take changed hyper-parameters into the next step."""
+        self._rows, self._stale = None, True
