@@ -45,7 +45,7 @@ def text(optimizer: fm.Optimizer) -> str:
 def test_goes_on_as_before(case: Any) -> None:
     """With other hyper-parameters before; through JSON; into the existing buffers."""
     cls, hyper = case
-    one = cls(arrays(0), **{"lr": 0.02, "clip_value": 0.5, **hyper})
+    one = cls(arrays(0), **{"lr": 0.02, "nonfinite": "skip", **hyper})
     go_on(one, 0, 5)
     state = one.state_dict()
     before = copy.deepcopy(state)
