@@ -1,4 +1,4 @@
-"""The layer that all the work is in."""
+"""The fully connected layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may use a model at the same time."""
+"""Keep threads that use a model and one that changes it apart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users give as samples, targets and weights, checked and converted."""
+"""Check and convert samples, targets and weights."""
 
 from __future__ import annotations
 

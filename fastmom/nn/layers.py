@@ -18,7 +18,7 @@ from fastmom.types import Array
 
 
 class Flatten(Layer):
-    """Each sample as one row; a view, nothing is copied."""
+    """Make each sample one row: a view, nothing is copied."""
 
     buffers = ()
     is_view = True

@@ -30,7 +30,7 @@ class Trained(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """What a compiled model learns, and by which optimizer."""
+    """An optimizer, the loss that it minimizes, and metrics."""
 
     optimizer: Optimizer
     loss: Loss

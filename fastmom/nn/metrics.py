@@ -18,48 +18,50 @@ Function: TypeAlias = Callable[[Array, Any], float]
 
 
 def sparse_categorical_accuracy(outputs: Array, y: Any) -> float:
-    """Samples whose largest output is that of the label."""
+    """Count samples whose largest output is that of the label."""
     return float(kernels.count_hits(outputs, y))
 
 
 def categorical_accuracy(outputs: Array, y: Array) -> float:
-    """Samples whose largest output is where the largest target is."""
+    """Count samples whose largest output is where the largest target is."""
     return float(np.count_nonzero(outputs.argmax(axis=-1) == y.argmax(axis=-1)))
 
 
 def binary_accuracy(outputs: Array, y: Array, threshold: float = 0.5) -> float:
-    """Share of each sample's outputs above the threshold where the target is above 0.5, or neither.
+    """Sum over the samples the share of outputs on the same side of the threshold as the target.
 
-    Keras instead compares the targets themselves with 0 and 1; for such targets that is the same.
+    With several outputs per sample each counts, as in Keras's metric of this name; its "accuracy"
+    compares the largest output with the largest target instead, which ours does only for losses of
+    classes. Keras compares the targets themselves with 0 and 1, ours with 0.5.
     """
     right = (outputs > threshold) == (y > 0.5)
     return float(right.reshape(len(y), -1).mean(axis=1).sum())
 
 
 def sparse_top_k_categorical_accuracy(outputs: Array, y: Labels, k: int = 5) -> float:
-    """Samples whose label's output is among the `k` largest; of equal outputs each counts."""
+    """Count samples whose label's output is among the `k` largest; of equal outputs each counts."""
     own: Any = np.take_along_axis(outputs, y[:, np.newaxis], axis=1)
     larger = outputs.shape[1] - np.count_nonzero(outputs <= own, axis=1)    # a NaN counts as larger
     return float(np.count_nonzero(larger < k))
 
 
 def top_k_categorical_accuracy(outputs: Array, y: Array, k: int = 5) -> float:
-    """The same for the class with the largest target."""
+    """Return `sparse_top_k_categorical_accuracy` of the class with the largest target."""
     return sparse_top_k_categorical_accuracy(outputs, y.argmax(axis=-1), k)
 
 
 def mean_squared_error(outputs: Array, y: Array) -> float:
-    """Sum of each sample's mean of ``(outputs - y)**2``."""
+    """Return the sum of each sample's mean of ``(outputs - y)**2``."""
     return float(np.square(outputs - y).reshape(len(y), -1).mean(axis=1, dtype=np.float64).sum())
 
 
 def mean_absolute_error(outputs: Array, y: Array) -> float:
-    """Sum of each sample's mean of ``|outputs - y|``."""
+    """Return the sum of each sample's mean of ``|outputs - y|``."""
     return float(np.abs(outputs - y).reshape(len(y), -1).mean(axis=1, dtype=np.float64).sum())
 
 
 def accuracy(outputs: Array, y: Array) -> float:
-    """For regression, whose targets may be anything: binary with one output, else categorical."""
+    """Return accuracy for targets of any kind: binary with one output, else categorical."""
     return (binary_accuracy if outputs.shape[-1] == 1 else categorical_accuracy)(outputs, y)
 
 
@@ -84,7 +86,7 @@ METRICS |= {short: METRICS[name] for short, name in (
 
 
 def get_metric(given: Any, loss: Loss) -> tuple[str, Function]:
-    """The label of a metric in logs (its name as given), and its function for this loss's targets.
+    """Return the label of a metric in logs, its name as given, and its function for this loss.
 
     Parameters
     ----------
@@ -123,7 +125,7 @@ def get_metric(given: Any, loss: Loss) -> tuple[str, Function]:
 
 
 def checked(function: Callable[[Array, Any], Any], label: str, outputs: Array, y: Any) -> float:
-    """What a user's function returns, if it is a number."""
+    """Return the value of a user's function; raises TypeError where it is no number."""
     value = function(outputs, y)
     if not isinstance(value, numbers.Real):
         raise TypeError(f"metric {label!r} must return a number, the sum over the samples, not "

@@ -21,7 +21,7 @@ from fastmom.optim.schedule_base import Schedule
 
 
 class Loadable(Protocol):
-    """What `load` needs of the model that it makes."""
+    """The part of a model that `load` uses."""
 
     epoch: int
     _stack: Stack
@@ -153,7 +153,7 @@ def _made(make: Callable[..., Model], saved: checkpoint.OpenCheckpoint) -> Model
     return model
 
 
-# What making a model from a forged file may raise
+# Errors of making a model from a forged file
 MALFORMED = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, MemoryError,
              RuntimeError)
 

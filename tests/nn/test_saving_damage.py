@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import re
@@ -185,3 +186,47 @@ def test_truncated_files_and_flipped_bits(file: Path) -> None:
             for a, b in zip(got, expected, strict=True):
                 np.testing.assert_array_equal(a, b)
     assert told > 100
+
+
+# Any value, in the place of any other
+VALUES: list[Any] = [None, True, -1, 0, 1, 7, 2 ** 63, 10 ** 30, -0.5, 1e308, "", "relu", "Dense", [],
+                     [1], [[1, 2]], {}, {"a": 1}, {"leaky_relu": 1}, {"schedule": "Linear"}]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the paths to all values in nested dicts and lists."""
+    children = (value.items() if isinstance(value, dict) else
+                enumerate(value) if isinstance(value, list) else ())
+    return [*([path] if path else []), *(place for key, child in children
+                                         for place in places(child, (*path, key)))]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_forged_descriptions(seed: int, file: Path) -> None:
+    """With right checksums: an error that says so, or a model of the file's size."""
+    chance = random.Random(seed)
+
+    def forge(content: Any) -> None:
+        for _ in range(chance.randint(1, 3)):
+            *path, last = chance.choice(places(content))
+            for step in path:
+                content = content[step]
+            if chance.random() < 0.2:
+                del content[last]
+            else:
+                content[last] = copy.deepcopy(chance.choice(VALUES))
+    try:
+        edited(forge)(file)
+    except (KeyError, IndexError, TypeError):       # a place that an earlier change took away
+        return
+    tracemalloc.start()
+    try:
+        nn.Sequential.load(file).predict(np.ones((1, 2, 3)))
+    except CheckpointError as error:
+        assert str(file) in str(error)
+    except ValueError as error:
+        assert "x must have shape" in str(error)    # a whole model, of another shape
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 3_000_000
