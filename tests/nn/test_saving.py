@@ -54,7 +54,8 @@ ENDS: dict[str, tuple[Callable[[], nn.Loss], Any]] = {
 SCHEDULES: list[fm.optim.schedules.Schedule] = [
     schedules.Constant(0.1), schedules.Linear(0.1, 0.01, 7), schedules.Sutskever(0.9, 2),
     schedules.Step(0.1, 0.5, 2), schedules.Exponential(0.1, 0.9, 2), schedules.Cosine(0.1, 0.01, 5),
-    schedules.OneCycle(0.1, 9), ReduceOnPlateau(0.1, patience=1),
+    schedules.OneCycle(0.1, 9), ReduceOnPlateau(0.1, patience=1), schedules.Cyclic(0.01, 0.1, 3),
+    schedules.Polynomial(0.1, 0.01, 7), schedules.InverseTime(0.1, 0.2),
     schedules.Piecewise([(0, 0.1), (3, schedules.Linear(0.1, 0.01, 4))])]
 
 

@@ -189,8 +189,8 @@ def test_truncated_files_and_flipped_bits(file: Path) -> None:
 
 
 # Any value, in the place of any other
-VALUES: list[Any] = [None, True, -1, 0, 1, 7, 2 ** 63, 10 ** 30, -0.5, 1e308, "", "relu", "Dense", [],
-                     [1], [[1, 2]], {}, {"a": 1}, {"leaky_relu": 1}, {"schedule": "Linear"}]
+VALUES: list[Any] = [None, True, -1, 0, 1, 7, 2 ** 63, 10 ** 30, -0.5, 1e308, "", "relu", "Dense",
+                     [], [1], [[1, 2]], {}, {"a": 1}, {"leaky_relu": 1}, {"schedule": "Linear"}]
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -221,11 +221,10 @@ def test_forged_descriptions(seed: int, file: Path) -> None:
         return
     tracemalloc.start()
     try:
-        nn.Sequential.load(file).predict(np.ones((1, 2, 3)))
-    except CheckpointError as error:
-        assert str(file) in str(error)
-    except ValueError as error:
-        assert "x must have shape" in str(error)    # a whole model, of another shape
+        model = nn.Sequential.load(file)
+        assert model.predict(np.ones((1, *(model.input_shape or ())))).shape[1:] == (3,)
+    except CheckpointError:
+        pass
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
