@@ -4,12 +4,12 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from fastmom.kernels.bound import Bound
+
 rules: dict[str, tuple[str, ...]]
 
 @final
-class Engine:
-    params: list[NDArray[Any]]
-    state: list[tuple[NDArray[Any], ...]]
+class Engine(Bound):
     steps: NDArray[np.int64]
     iterations: int
     uneven: bool
@@ -21,7 +21,6 @@ class Engine:
     nonfinite: str
     blocked_by: str | None
     parts: int
-    averaged: bool
     def __new__(cls, params: list[Any], state: list[Any], averaged: bool = False) -> Engine: ...
     def extended(self, params: list[Any], state: list[Any]) -> Engine: ...
     def orient(self, signs: list[float]) -> None: ...

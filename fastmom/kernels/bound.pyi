@@ -1,0 +1,12 @@
+from typing import Any, Self
+
+from numpy.typing import NDArray
+
+from fastmom.kernels.arrays import MemoryMap as MemoryMap
+from fastmom.kernels.arrays import owner_of as owner_of
+
+class Bound:
+    params: list[NDArray[Any]]
+    state: list[tuple[NDArray[Any], ...]]
+    averaged: bool
+    def __new__(cls, params: list[Any], state: list[Any], averaged: bool = False) -> Self: ...
