@@ -1,10 +1,12 @@
 from typing import Any, Self
 
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 from fastmom.kernels.arrays import MemoryMap as MemoryMap
 from fastmom.kernels.arrays import owner_of as owner_of
 
+@disjoint_base
 class Bound:
     params: list[NDArray[Any]]
     state: list[tuple[NDArray[Any], ...]]
