@@ -57,15 +57,15 @@ register("amsgrad", (<Adam*>NOTHING)[0],
 
 
 cdef struct RMSprop:
-    double lr, b, k, eps, wd
+    double lr, b, k, e, eps, wd
 
 
 cdef void rmsprop(real** a, stored** s, Py_ssize_t n, const RMSprop* c,
                   const Factors* f) noexcept nogil:
-    # d = s g + wd p;  q = b q + k d^2;  p -= lr d / (sqrt(q) + eps)      (Hinton 2012)
+    # d = s g + wd p;  q = b q + k d^2;  p -= lr d / (sqrt(q + e) + eps)      (Hinton 2012)
     # With k = 1 and b = 1 it is Adagrad (Duchi, Hazan and Singer 2011).
-    cdef real lr = <real>c.lr, b = <real>c.b, k = <real>c.k, eps = positive(<real>c.eps)
-    cdef real wd = <real>c.wd, scale = <real>f.scale, d, u, square
+    cdef real lr = <real>c.lr, b = <real>c.b, k = <real>c.k, e = <real>c.e
+    cdef real eps = positive(<real>c.eps), wd = <real>c.wd, scale = <real>f.scale, d, u, square
     cdef real* p = a[0]
     cdef real* g = a[1]
     cdef stored* q = s[0]
@@ -75,21 +75,22 @@ cdef void rmsprop(real** a, stored** s, Py_ssize_t n, const RMSprop* c,
         d = scale * g[i] + wd * u
         square = b * q[i] + k * (d * d)
         q[i] = <stored>square
-        p[i] = u - lr * (d / (root(square) + eps))
+        p[i] = u - lr * (d / (root(square + e) + eps))
 
 register("rmsprop", (<RMSprop*>NOTHING)[0],
          [<Update>rmsprop[float, float], <Update>rmsprop[double, double]])
 
 
 cdef struct RMSpropMomentum:
-    double lr, b, k, eps, wd, m
+    double x, y, b, k, e, eps, wd, m
 
 
 cdef void rmsprop_momentum(real** a, stored** s, Py_ssize_t n, const RMSpropMomentum* c,
                            const Factors* f) noexcept nogil:
-    # as rmsprop;  v = m v + d / (sqrt(q) + eps);  p -= lr v
-    cdef real lr = <real>c.lr, b = <real>c.b, k = <real>c.k, eps = positive(<real>c.eps)
-    cdef real wd = <real>c.wd, m = <real>c.m, scale = <real>f.scale, d, u, square, w
+    # as rmsprop with z = d / (sqrt(q + e) + eps);  v = m v + z;  p -= x v + y z
+    cdef real x = <real>c.x, y = <real>c.y, b = <real>c.b, k = <real>c.k, e = <real>c.e
+    cdef real eps = positive(<real>c.eps), wd = <real>c.wd, m = <real>c.m, scale = <real>f.scale
+    cdef real d, u, square, w, z
     cdef real* p = a[0]
     cdef real* g = a[1]
     cdef stored* q = s[0]
@@ -99,10 +100,11 @@ cdef void rmsprop_momentum(real** a, stored** s, Py_ssize_t n, const RMSpropMome
         u = p[i]
         d = scale * g[i] + wd * u
         square = b * q[i] + k * (d * d)
-        w = m * v[i] + d / (root(square) + eps)
+        z = d / (root(square + e) + eps)
+        w = m * v[i] + z
         q[i] = <stored>square
         v[i] = <stored>w
-        p[i] = u - lr * w
+        p[i] = u - (x * w + y * z)
 
 register("rmsprop_momentum", (<RMSpropMomentum*>NOTHING)[0],
          [<Update>rmsprop_momentum[float, float], <Update>rmsprop_momentum[double, double]])
@@ -110,11 +112,11 @@ register("rmsprop_momentum", (<RMSpropMomentum*>NOTHING)[0],
 
 cdef void rmsprop_centered(real** a, stored** s, Py_ssize_t n, const RMSpropMomentum* c,
                            const Factors* f) noexcept nogil:
-    # as rmsprop_momentum with sqrt(max(q - h^2, 0)) for sqrt(q), h the mean gradient (Graves 2013)
+    # as rmsprop_momentum with max(q - h^2, 0) for q, h the mean gradient      (Graves 2013)
     # Of steady gradients q is h^2, and rounding may leave less.
-    cdef real lr = <real>c.lr, b = <real>c.b, k = <real>c.k, eps = positive(<real>c.eps)
-    cdef real wd = <real>c.wd, m = <real>c.m, scale = <real>f.scale, zero = <real>0
-    cdef real d, u, square, mean, variance, w
+    cdef real x = <real>c.x, y = <real>c.y, b = <real>c.b, k = <real>c.k, e = <real>c.e
+    cdef real eps = positive(<real>c.eps), wd = <real>c.wd, m = <real>c.m, scale = <real>f.scale
+    cdef real zero = <real>0, d, u, square, mean, variance, w, z
     cdef real* p = a[0]
     cdef real* g = a[1]
     cdef stored* q = s[0]
@@ -128,11 +130,12 @@ cdef void rmsprop_centered(real** a, stored** s, Py_ssize_t n, const RMSpropMome
         mean = b * h[i] + k * d
         variance = square - mean * mean
         variance = zero if variance < zero else variance
-        w = m * v[i] + d / (root(variance) + eps)
+        z = d / (root(variance + e) + eps)
+        w = m * v[i] + z
         q[i] = <stored>square
         h[i] = <stored>mean
         v[i] = <stored>w
-        p[i] = u - lr * w
+        p[i] = u - (x * w + y * z)
 
 register("rmsprop_centered", (<RMSpropMomentum*>NOTHING)[0],
          [<Update>rmsprop_centered[float, float], <Update>rmsprop_centered[double, double]])

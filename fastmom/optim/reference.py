@@ -71,10 +71,12 @@ def rmsprop(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: 
     if h["centered"]:
         s["mean"][...] = b * s["mean"] + (1 - b) * d
         variance = np.maximum(q - s["mean"] ** 2, 0)
-    step = d / (np.sqrt(variance) + h["eps"])
+    step = d / (np.sqrt(variance + h["eps"]) if h["eps_inside_root"]
+                else np.sqrt(variance) + h["eps"])
     if h["momentum"] or h["centered"]:
-        s["velocity"][...] = h["momentum"] * s["velocity"] + step
-        step = s["velocity"]
+        m, v = h["momentum"], s["velocity"]
+        v[...] = m * v + step
+        step = m * v + step if h["nesterov"] else v
     p -= h["lr"] * step
 
 

@@ -16,17 +16,19 @@ __all__ = ["Adadelta", "Adagrad", "RMSprop"]
 
 
 @coefficients("rmsprop")
-def rmsprop(*, lr: float, b: float, k: float, eps: float, wd: float) -> None:
-    """``d = g + wd p;  q = b q + k d^2;  p -= lr d / (sqrt(q) + eps)``"""
+def rmsprop(*, lr: float, b: float, k: float, e: float, eps: float, wd: float) -> None:
+    """``d = g + wd p;  q = b q + k d^2;  p -= lr d / (sqrt(q + e) + eps)``"""
 
 
 @coefficients("rmsprop_momentum")
-def rmsprop_momentum(*, lr: float, b: float, k: float, eps: float, wd: float, m: float) -> None:
-    """As `rmsprop`, with ``v = m v + d / (sqrt(q) + eps);  p -= lr v``."""
+def rmsprop_momentum(*, x: float, y: float, b: float, k: float, e: float, eps: float, wd: float,
+                     m: float) -> None:
+    """As `rmsprop`, with ``z = d / (sqrt(q + e) + eps);  v = m v + z;  p -= x v + y z``."""
 
 
 @coefficients("rmsprop_centered")
-def rmsprop_centered(*, lr: float, b: float, k: float, eps: float, wd: float, m: float) -> None:
+def rmsprop_centered(*, x: float, y: float, b: float, k: float, e: float, eps: float, wd: float,
+                     m: float) -> None:
     """As `rmsprop_momentum`, with ``h = b h + k d`` and ``max(q - h^2, 0)`` for q."""
 
 
@@ -34,9 +36,11 @@ class RMSprop(Optimizer):
     r"""Gradient over its root mean square, with momentum if wanted.
 
     With ``d = g + weight_decay * p``: ``q = beta2 q + (1 - beta2) d^2``, and centered also
-    ``h = beta2 h + (1 - beta2) d``; ``v = m v + d / (sqrt(q) + eps)``, ``p -= lr v``, centered with
-    ``max(q - h^2, 0)`` in place of q: of steady gradients rounding may leave less than 0.
-    Equals PyTorch's; Keras and TensorFlow put `eps` inside the root.
+    ``h = beta2 h + (1 - beta2) d``; ``z = d / (sqrt(q) + eps)``, ``v = m v + z``, ``p -= lr v``,
+    with Nesterov ``p -= lr (m v + z)``, centered with ``max(q - h^2, 0)`` in place of q: of steady
+    gradients rounding may leave less than 0. Equals PyTorch's, and with `eps_inside_root` those of
+    Keras, TensorFlow and optax, as long as lr is constant or there is no momentum: theirs is of the
+    step times lr.
 
     References
     ----------
@@ -60,6 +64,9 @@ class RMSprop(Optimizer):
     momentum: Momentum = Momentum(default=0.0, doc="Of the step.")
     centered: Flag = Flag(default=False, doc="Divide by the standard deviation instead.")
     weight_decay: Number = Number(default=0.0, doc="L2 penalty added to the gradient.")
+    nesterov: Flag = Flag(default=False, doc="Look ahead along the velocity.")
+    eps_inside_root: Flag = Flag(
+        default=False, doc="Divide by ``sqrt(q + eps)`` instead, as Keras and TensorFlow do.")
 
     # What the chosen form does not use is never touched, so it takes no memory.
     state_names: ClassVar[tuple[str, ...]] = ("square", "velocity", "mean")
@@ -68,12 +75,19 @@ class RMSprop(Optimizer):
         return True
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
-        lr, b, eps, wd = group["lr"], group["beta2"], group["eps"], group["weight_decay"]
-        m = group["momentum"]
+        lr, b, m, wd = group["lr"], group["beta2"], group["momentum"], group["weight_decay"]
+        e, eps = (group["eps"], 0.0) if group["eps_inside_root"] else (0.0, group["eps"])
         if not (m or group["centered"]):
-            return rmsprop(lr=lr, b=b, k=1 - b, eps=eps, wd=wd)
+            return rmsprop(lr=lr, b=b, k=1 - b, e=e, eps=eps, wd=wd)
         rule = rmsprop_centered if group["centered"] else rmsprop_momentum
-        return rule(lr=lr, b=b, k=1 - b, eps=eps, wd=wd, m=m)
+        x, y = (lr * m, lr) if group["nesterov"] else (lr, 0.0)
+        return rule(x=x, y=y, b=b, k=1 - b, e=e, eps=eps, wd=wd, m=m)
+
+    def _from_format_1(self, state: dict[str, Any]) -> dict[str, Any]:
+        state = super()._from_format_1(state)
+        state["groups"] = [{**group, "nesterov": False, "eps_inside_root": False}
+                           for group in state["groups"]]
+        return state
 
 
 class Adagrad(Optimizer):
@@ -116,7 +130,7 @@ class Adagrad(Optimizer):
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         lr = group["lr"] / (1 + group["decay"] * age)
-        return rmsprop(lr=lr, b=1.0, k=1.0, eps=group["eps"], wd=group["weight_decay"])
+        return rmsprop(lr=lr, b=1.0, k=1.0, e=0.0, eps=group["eps"], wd=group["weight_decay"])
 
 
 @coefficients("adadelta")

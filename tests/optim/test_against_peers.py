@@ -119,6 +119,26 @@ def test_torch_rprop() -> None:
     np.testing.assert_allclose(p, q.detach().numpy(), rtol=1e-11, atol=1e-14)
 
 
+@pytest.mark.parametrize("hyper", [
+    {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True},
+    {"momentum": 0.5, "nesterov": True, "centered": True, "eps": 0.01}], ids=str)
+def test_optax_rmsprop(hyper: dict[str, Any]) -> None:
+    """At a constant lr: optax's momentum is of the step times lr."""
+    optax = pytest.importorskip("optax")
+    jax = pytest.importorskip("jax")
+    ours = START.copy()
+    optimizer = fm.RMSprop([ours], lr=1e-3, eps_inside_root=True, **hyper)
+    with jax.enable_x64(True):
+        p = jax.numpy.asarray(START)
+        theirs = optax.rmsprop(1e-3, decay=0.99, **{"eps": 1e-8, **hyper})
+        state = theirs.init(p)
+        for step in range(STEPS):
+            updates, state = theirs.update(jax.numpy.asarray(gradient(np.asarray(p), step)), state)
+            p = optax.apply_updates(p, updates)
+            optimizer.step([gradient(ours, step)])
+    np.testing.assert_allclose(ours, np.asarray(p), rtol=1e-11, atol=1e-14)
+
+
 # fastmom's optimizer, optax's name and arguments
 OPTAX: list[tuple[Make, str, dict[str, Any]]] = [
     (partial(fm.SGD), "sgd", {}),
@@ -156,7 +176,7 @@ def test_optax(make: Make, name: str, hyper: dict[str, Any]) -> None:
 
 # fastmom's optimizer, Keras's name and arguments. Keras rounds some of its numbers to float32 even
 # where it computes in float64, so these are exact in both. (That leaves out Nadam, whose 0.96 is
-# fixed.) It adds eps at another place, so these are too small to matter.
+# fixed.) Adagrad and Adam add eps at another place, so it is too small to matter there.
 KERAS: list[tuple[Make, str, dict[str, Any]]] = [
     (partial(fm.SGD), "SGD", {}),
     (partial(fm.SGD, convention="keras", momentum=0.875), "SGD", {"momentum": 0.875}),
@@ -172,9 +192,10 @@ KERAS: list[tuple[Make, str, dict[str, Any]]] = [
      {"momentum": 0.5, "clipvalue": 2.0}),
     (partial(fm.Lion, beta1=0.875, beta2=0.5, weight_decay=0.125), "Lion",
      {"beta_1": 0.875, "beta_2": 0.5, "weight_decay": 0.125}),
-    (partial(fm.RMSprop, beta2=0.875, eps=1e-30), "RMSprop", {"rho": 0.875, "epsilon": 1e-30}),
-    (partial(fm.RMSprop, beta2=0.875, eps=1e-30, centered=True), "RMSprop",
-     {"rho": 0.875, "epsilon": 1e-30, "centered": True}),
+    (partial(fm.RMSprop, beta2=0.875, eps=2**-10, eps_inside_root=True), "RMSprop",
+     {"rho": 0.875, "epsilon": 2**-10}),
+    (partial(fm.RMSprop, beta2=0.875, eps=2**-10, eps_inside_root=True, centered=True), "RMSprop",
+     {"rho": 0.875, "epsilon": 2**-10, "centered": True}),
     (partial(fm.Adagrad, initial_accumulator=0.125, eps=1e-30), "Adagrad",
      {"initial_accumulator_value": 0.125, "epsilon": 1e-30}),
     (partial(fm.Adam, beta1=0.875, beta2=0.9375, eps=1e-30), "Adam",

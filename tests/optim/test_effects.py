@@ -54,6 +54,7 @@ NEEDS: dict[str | tuple[str, str], dict[str, Any]] = {
     "convention": {"momentum": 0.9, "decay": 0.5},      # two agree as long as lr is constant
     "dampening": {"momentum": 0.9},
     "decoupled_weight_decay": {"weight_decay": 0.1},
+    "eps_inside_root": {"eps": 0.1},
     "grad_scale": {"clip_value": 1.0},                  # many do not depend on the scale alone
     "nesterov": {"momentum": 0.9},
     ("Muon", "eps"): {"grad_scale": 1000.0},            # it limits from below

@@ -221,6 +221,26 @@ def test_bad_state_changes_nothing(spoil: Any, error: type[Exception], message: 
     assert text(other) != before
 
 
+def test_rmsprop_of_the_first_format() -> None:
+    """As the first version wrote it, which had no `nesterov` and no `eps_inside_root`."""
+    params = [np.array([-1.83969284, 6.40300591]), np.array([2.1659699])]
+    optimizer = fm.RMSprop(params, nesterov=True, eps_inside_root=True)
+    optimizer.load_state_dict({
+        "format": 1, "optimizer": "RMSprop", "iterations": 2, "steps": [2, 1],
+        "options": {"clip_norm": None, "clip_norm_per_tensor": None, "clip_value": None,
+                    "grad_scale": 1.0, "nonfinite": "ignore", "maximize": False},
+        "groups": [{"lr": 0.5, "beta2": 0.99, "eps": 0.25, "momentum": 0.5, "centered": True,
+                    "weight_decay": 0.0, "params": [0, 1]}],
+        "state": [{"square": np.array([0.0124, 0.0496]),
+                   "velocity": np.array([2.81814506, -4.35164391]),
+                   "mean": np.array([0.0149, -0.0298])},
+                  {"square": np.array([0.0025]), "velocity": np.array([1.66806021]),
+                   "mean": np.array([0.005])}]})
+    optimizer.step([np.array([1.0, 1.0]), np.array([1.0])])
+    for p, expected in zip(params, [[-3.80308872, 6.47533724], [0.36270938]], strict=True):
+        np.testing.assert_allclose(p, expected, rtol=1e-7)
+
+
 def test_unbound() -> None:
     with pytest.raises(RuntimeError, match="has no parameters yet"):
         fm.SGD().state_dict()
