@@ -164,7 +164,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["--momentum", "1.1"], "argument --momentum: must be a number from 0 to 1, not '1.1'"),
     (["--momentum"], "argument --momentum: expected at least one argument"),
     (["--optimizer", "sgd", "sgd"], "--optimizer: must be 1 to 7 different ones, not sgd sgd"),
-    (["--optimizer", "adma"], "argument --optimizer: must be one of adagrad, "),
+    (["--optimizer", "adma"], "not 'adma'; did you mean adam?"),
     (["--optimizer", "sgd", "--momentum", "0"], "not allowed with argument"),
     (["--optimizer", "SGD", "Adam", "--nesterov"], "--nesterov: Adam has no nesterov; its opt"),
     (["--lr", "-1"], "--lr: must be a finite number >= 0, not -1.0"),

@@ -71,7 +71,7 @@ MALFORMED = {
     "x = Constant(1)": "must be a schedule, such as Cosine(",
     "0.1": "must be a schedule, such as Cosine(",
     "[Constant(1)]": "must be a schedule, such as Cosine(",
-    "Warmup(500)": "must be one of Constant, Cosine, Cyclic, ",
+    "Warmup(500)": "must be one of Constant, Cosine, ",
     "linear(0, 1, 2)": "not 'linear'; did you mean Linear?",
     "OneCycl(0.1, 500)": "not 'OneCycl'; did you mean OneCycle?",
     "sutskever": "'sutskever' is no schedule; did you mean Sutskever?",

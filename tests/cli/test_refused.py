@@ -24,7 +24,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["--lr", "fast"], "argument --lr: invalid float value: 'fast'"),
     (["--decay", "-1"], "--decay: must be a finite number >= 0, not -1.0"),
     (["--weight-decay", "-1"], "--weight-decay: must be a finite number >= 0, not -1.0"),
-    (["--optimizer", "adma"], "signum, not 'adma'; did you mean adam?"),
+    (["--optimizer", "adma"], "not 'adma'; did you mean adam?"),
     (["--optimizer", "adam", "--momentum", "0.9"],
      "--momentum: Adam has no momentum; its options are --lr, --weight-decay"),
     (["--optimizer", "adam", "--no-nesterov"], "--no-nesterov: Adam has no nesterov; its options"),
