@@ -47,8 +47,9 @@ class Parser(argparse.ArgumentParser):
 def did_you_mean(given: str, words: Collection[str]) -> str:
     """Return the end of a message with the word nearest to the one given, if one is near."""
     lower = {word.lower(): word for word in words}
-    guess = difflib.get_close_matches(given.lower(), lower, 1)
-    return f"; did you mean {lower[guess[0]]}?" if guess else ""
+    near = difflib.get_close_matches(given.lower(), lower)
+    swapped = [guess for guess in near if sorted(guess) == sorted(given.lower())]   # adma: adam
+    return f"; did you mean {lower[[*swapped, *near][0]]}?" if near else ""
 
 
 def option_of(name: str) -> str:
