@@ -31,6 +31,17 @@ if not (ROOT / "bench").is_dir():
     collect_ignore = ["test_readme.py"]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the first case of each test that is not slow: ``pytest -m quick`` runs these."""
+    seen = set()
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        if test not in seen and item.get_closest_marker("slow") is None:
+            item.add_marker("quick")
+        seen.add(test)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep the tests away from the user's cache."""

@@ -25,6 +25,7 @@ from fastmom.checkpoint import CheckpointError
 KILLS = int(os.environ.get("FASTMOM_KILLS", "50"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     """50 times SIGKILL, in steps and in writes; the result is that of an uninterrupted run.

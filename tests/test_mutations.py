@@ -20,6 +20,7 @@ def traced() -> Iterator[None]:
     tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["checkpoint", "model", "idx", "idx.gz"])
 def test_is_refused_or_does_no_harm(name: str, tmp_path: Path) -> None:
     """No other error than the documented one, no other numbers, no memory, no waiting."""

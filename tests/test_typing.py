@@ -43,6 +43,7 @@ def test_type_checkers_find_the_package() -> None:
     assert Path(fastmom.__file__).with_name("py.typed").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checker", [("mypy", "--strict"), ("pyright",)])
 def test_a_users_script_under_type_checkers(checker: tuple[str, ...], tmp_path: Path) -> None:
     pytest.importorskip(checker[0])
@@ -50,6 +51,7 @@ def test_a_users_script_under_type_checkers(checker: tuple[str, ...], tmp_path: 
     run(tmp_path, *checker, SCRIPT.name)
 
 
+@pytest.mark.slow
 def test_stubs_of_compiled_modules(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     (tmp_path / "ignored").write_text(IGNORED)

@@ -131,6 +131,7 @@ def test_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert [*tmp_path.iterdir()] == []
 
 
+@pytest.mark.slow
 @POSIX
 def test_a_terminal_gets_a_progress_bar_and_ctrl_c_leaves_no_part(tmp_path: Path) -> None:
     import pty
@@ -154,6 +155,7 @@ def test_a_terminal_gets_a_progress_bar_and_ctrl_c_leaves_no_part(tmp_path: Path
     assert [*tmp_path.iterdir()] == [tmp_path / "landscape.png"]
 
 
+@pytest.mark.slow
 def test_an_animation_in_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                 capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("fastmom.cli.landscape.FRAMES", 2)

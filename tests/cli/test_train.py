@@ -189,12 +189,14 @@ def accuracies(data: str, tmp_path: Path) -> tuple[float, float]:
     return found[0], found[1]
 
 
+@pytest.mark.slow
 def test_momentum_helps_on_the_digits(tmp_path: Path) -> None:
     with_momentum, without = accuracies("digits", tmp_path)
     assert 0.95 <= with_momentum <= 0.995
     assert without < with_momentum
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not MNIST, reason="FASTMOM_DATA names no directory with MNIST")
 def test_momentum_helps_on_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTMOM_DATA", str(MNIST))

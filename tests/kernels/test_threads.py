@@ -184,6 +184,7 @@ def test_one_optimizer_in_two_threads_raises_or_is_right() -> None:
     np.testing.assert_array_equal(p, -k * (k + 1) / 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [lambda p: fm.Adam(p, lr=lambda step: 0.1 / (1 + step)), fm.Muon],
                          ids=["Adam", "Muon"])
 def test_changing_rows_in_two_threads_raises_or_is_right(make: Any) -> None:

@@ -111,6 +111,7 @@ def test_article_two(capsys: pytest.CaptureFixture[str]) -> None:
     assert with_momentum > without + 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not MNIST, reason="FASTMOM_DATA names no directory with MNIST")
 def test_article_two_on_mnist(capsys: pytest.CaptureFixture[str]) -> None:
     data = fm.data.load("mnist")

@@ -121,6 +121,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checker", [["mypy", "--strict", "--no-incremental"], ["pyright"]],
                          ids=["mypy", "pyright"])
 def test_types(checker: list[str], tmp_path: Path) -> None:

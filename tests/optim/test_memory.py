@@ -188,6 +188,7 @@ print(p[0], p[1], p[49_999_000])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the limit is Linux's")
 def test_larger_than_memory(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", LARGER_THAN_MEMORY, str(tmp_path)],

@@ -95,6 +95,7 @@ CELLS = ("import numpy as np, fastmom as fm\n"
          "import sys; 'matplotlib.pyplot' in sys.modules", "history")
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_figures_by_themselves(tmp_path: Path) -> None:
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     pytest.importorskip("ipykernel")
