@@ -203,7 +203,9 @@ class Optimizer(Grouped):
                             for i, is_matrix in self._kinds]
             self._all_steady = all(map(self._steady, groups))
             engine.assign(self._kind_of)
-            engine.orient([-1.0 if groups[i]["maximize"] else 1.0 for i in self._group_of])
+            if self._signs_stale:
+                engine.orient([-1.0 if groups[i]["maximize"] else 1.0 for i in self._group_of])
+                self._signs_stale = False
             self._stale = any(v.scheduled for v in (self._options, *self.param_groups))
         if engine.uneven:       # tensors of one kind may differ in age
             keys = list(zip(self._kind_of, engine.steps.tolist(), strict=True))

@@ -76,4 +76,4 @@ class Grouped(Declared):
 
     def _changed(self) -> None:
         """Take changed hyper-parameters into the next step."""
-        self._rows, self._stale = None, True
+        self._rows, self._stale, self._signs_stale = None, True, True

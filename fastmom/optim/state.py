@@ -129,7 +129,7 @@ def prepare(optimizer: Optimizer, state: Mapping[str, Any]) -> Callable[[], None
         for schedule, new in updates:
             vars(schedule).update(vars(new))
         for values, checked in changed:
-            values._values = checked._values
+            values.hold(checked._values)
         engine.restore(steps, iterations)
         optimizer._changed()
     return load

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fastmom import checks
 from fastmom.optim.hyper import Hyper, Number
@@ -23,9 +23,15 @@ class Values(MutableMapping[str, Any]):
         self._optimizer = optimizer
         self._hypers = hypers
         self._fixed = fixed
-        self._values = {name: hyper.check(given.get(name, hyper.default))
-                        for name, hyper in hypers.items()}
-        optimizer._check_together(self._values)
+        values = {name: hyper.check(given.get(name, hyper.default))
+                  for name, hyper in hypers.items()}
+        optimizer._check_together(values)
+        self.hold(values)
+
+    def hold(self, values: dict[str, Any]) -> None:
+        """Take these values, which are checked."""
+        self._values = values
+        self.scheduled = [name for name, value in values.items() if callable(value)]
 
     def __getitem__(self, name: str) -> Any:
         return self._fixed[name] if name in self._fixed else self._values[name]
@@ -40,27 +46,20 @@ class Values(MutableMapping[str, Any]):
                              f"them, so {name} cannot become {value!r}")
         changed = self._values | {name: checked}
         self._optimizer._check_together(changed)
-        self._values = changed
+        self.hold(changed)
         self._optimizer._changed()
-
-    @property
-    def scheduled(self) -> bool:
-        """Return whether a value changes by itself."""
-        return any(map(callable, self._values.values()))
 
     def at(self, step: int) -> Mapping[str, Any]:
         """Return the values in force at a step, each schedule's checked like an assigned one."""
         if not self.scheduled:
             return self._values
-        now = {}
-        for name, value in self._values.items():
-            hyper = self._hypers[name]
-            if isinstance(hyper, Number) and callable(value):
-                try:
-                    value = hyper.check_number(value(step))
-                except (TypeError, ValueError) as error:
-                    raise type(error)(f"schedule {value!r} at step {step}: {error}") from error
-            now[name] = value
+        now = dict(self._values)
+        for name in self.scheduled:
+            schedule, number = now[name], cast("Number", self._hypers[name])
+            try:
+                now[name] = number.check_number(schedule(step))
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"schedule {schedule!r} at step {step}: {error}") from error
         self._optimizer._check_together(now)
         return now
 
