@@ -29,7 +29,7 @@ cdef struct Sums:       # of each column, over its finite values; all 0 at first
 
 
 cdef inline double weight(Formula* f, long long count) noexcept nogil:
-    """What the total of so many ones is: 1 - m^n, without cancellation for m close to 1."""
+    """Return the total of so many ones, 1 - m^n, without cancellation for m close to 1."""
     cdef double exponent
     if f.count != count:
         exponent = count * f.logarithm
@@ -88,7 +88,7 @@ cdef void walk_kind(int kind, Formula* f, Sums sums, const char* x, char* y, Py_
 
 
 cdef char* memory(object array, int kind, Py_ssize_t size) except NULL:
-    """Where the array's memory is, if it may be written and is so many elements in a row."""
+    """Return the array's memory if it may be written and is so many elements in a row."""
     if not cnp.PyArray_Check(array) or cnp.PyArray_TYPE(array) != kind:
         raise TypeError(f"a kernel was given {getattr(array, 'dtype', type(array))}")
     if not cnp.PyArray_ISCARRAY(array) or size_of(<RawArray*>array) != size:
@@ -98,7 +98,7 @@ cdef char* memory(object array, int kind, Py_ssize_t size) except NULL:
 
 
 def advance(series, int axis, double momentum, bint debias, total, count, low, high):
-    """A new array, smoothed along the axis; -1: a value each for all columns.
+    """Return a new array, smoothed along the axis; -1: a value each for all columns.
 
     The columns' sums go on from what they are.
     """

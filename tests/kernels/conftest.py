@@ -1,4 +1,4 @@
-"""What the tests of the layers' kernels share."""
+"""Fixtures of the layers' kernels."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_random_words(k: Any, first: int, key: int, step: int) -> None:
 
 
 def mask(size: int, rate: float) -> Any:
-    """What dropout keeps: 64 elements to a group of words."""
+    """The mask that dropout draws: 64 elements to a group of words."""
     words = [layers.random_words(16 * group, KEY, STEP).ravel()
              for group in range(-(-size // 64))]
     return np.concatenate(words)[:size] >= rate * 2 ** 32

@@ -1,4 +1,4 @@
-"""What the kernel of smoothing refuses; its results are tested with `fastmom.smoothing`."""
+"""Arguments that the kernel of smoothing refuses; its results are tested with `fastmom.smoothing`."""
 
 from __future__ import annotations
 
