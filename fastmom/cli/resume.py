@@ -240,13 +240,12 @@ def read(path: Path) -> tuple[nn.Sequential, Record]:
 def check_agrees(given: Mapping[str, Any], record: Record) -> None:
     """Raise for the first option that is another than in the training that is to go on."""
     config, done = record.config, len(record.epoch)
+    if given.get("epochs", done) < done:
+        raise ValueError(f"--epochs: {given['epochs']}, but the checkpoint is of epoch {done}")
     for name, value in given.items():
         stored = config.get(name, "no such option")
         plain = value.to_dict() if isinstance(value, Schedule) else value
-        if name == "epochs":
-            if value < done:
-                raise ValueError(f"--epochs: {value}, but the checkpoint is of epoch {done}")
-        elif name != "data" and plain != stored:      # of the data, the content counts
+        if name not in ("epochs", "data") and plain != stored:      # of data the content counts
             was = Schedule.from_dict(stored) if isinstance(stored, dict) else stored
             option = shown(name, value) if name in HYPER else option_of(name)
             raise ValueError(f"{option}: {value}, but the checkpoint's training has {was}")

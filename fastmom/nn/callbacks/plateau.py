@@ -73,10 +73,9 @@ class ReduceLROnPlateau(Callback):
         self.best: float | None = None
         self.wait = self.cooling = 0
 
-    @property
-    def adds(self) -> tuple[str, ...] | None:       # type: ignore[override]
-        """Return the name of the learning rate in the logs: of several groups, any."""
-        return ("lr",) if len(self.model.optimizer.param_groups) == 1 else None
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        self.adds = ("lr",) if len(model.optimizer.param_groups) == 1 else None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         for group in self.model.optimizer.param_groups:

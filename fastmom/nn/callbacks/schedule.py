@@ -67,10 +67,9 @@ class Scheduler(Callback):
         self._takes_current = _required(schedule) == 2
         self._values: list[float] = []
 
-    @property
-    def adds(self) -> Sequence[str] | None:     # type: ignore[override]
-        """Return the names under which `on_epoch_end` logs the value: of several groups, any."""
-        return (self.name,) if len(self._places()) == 1 else None
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        self.adds = (self.name,) if len(self._places()) == 1 else None
 
     def _check_monitor(self, monitor: Any) -> str | None:
         if not isinstance(self.schedule, ReduceOnPlateau):
