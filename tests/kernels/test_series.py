@@ -1,4 +1,4 @@
-"""Arguments that the kernel of smoothing refuses; its results are tested with `fastmom.smoothing`."""
+"""Arguments that the kernel of smoothing refuses; `tests/test_smoothing.py` has its results."""
 
 from __future__ import annotations
 
