@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
-# What is kept of the values, or of each column of them: the sum of the finite ones, each multiplied
+# Sums over the values, or over each column of them: the sum of the finite ones, each multiplied
 # by what momentum has left of it; their number; with debias the smallest and the largest.
 SUMS = {"total": np.float64, "count": np.int64, "low": np.float64, "high": np.float64}
 
@@ -103,8 +103,8 @@ def smooth(series: ArrayLike, momentum: float = 0.9, *, axis: int = -1,
 class ExponentialSmoothing:
     """`smooth`, one value after the other.
 
-    What `update` returns is bit for bit what `smooth` has at that place for the series of all
-    values so far (arrays stacked along the axis of time).
+    Each result is bit for bit that of `smooth` at the same place of the series of all values so
+    far (arrays stacked along the axis of time).
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ class ExponentialSmoothing:
 
     @property
     def value(self) -> Any:
-        """What the latest `update` returned (arrays are copies); None before the first."""
+        """The result of the latest `update` (arrays are copies); None before the first."""
         return self._state["value"].copy()[()] if self._state else None
 
     @property

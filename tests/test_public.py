@@ -1,7 +1,9 @@
 """The public names of the package, and what importing it costs."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +26,31 @@ def test_every_public_name_can_be_imported(name: str) -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'fastmom' has no attribute 'SDG'"):
         _ = fm.SDG      # type: ignore[attr-defined]
+
+
+def imports(path: Path) -> set[str]:
+    """Names that a file imports, at once or later, but not for type checkers alone."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            return
+        if isinstance(node, ast.ImportFrom):
+            found.update({str(node.module)}, (f"{node.module}.{a.name}" for a in node.names))
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+def test_optimizers_import_in_no_circle() -> None:
+    directory = Path(fm.__file__).parent / "optim"
+    names = {f"fastmom.optim.{path.stem}": path for path in directory.glob("[!_]*.py")}
+    waiting = {name: imports(path) & set(names) - {name} for name, path in names.items()}
+    while ready := {name for name, needed in waiting.items() if not needed & set(waiting)}:
+        waiting = {name: needed for name, needed in waiting.items() if name not in ready}
+    assert not waiting
 
 
 def test_import_needs_little() -> None:

@@ -83,6 +83,8 @@ def prepared_to_fill(saved: Saved, content: Mapping[str, Any], params: Arrays | 
         changes.append(prepare(optimizer, state))
         for entries, buffers in zip(content["optimizer"]["state"], optimizer.state,
                                     strict=True):
+            if entries.keys() != buffers.keys():        # renamed since it was written
+                entries = dict(zip(buffers, entries.values(), strict=True))
             filled += [(entries[name][npz.MARK], buffer) for name, buffer in buffers.items()]
     if rng is not None:
         assert saved.rng is not None

@@ -1,4 +1,4 @@
-"""What every optimizer shares: validation, binding and the step."""
+"""The base of all optimizers: validation, binding and the step."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class EMA:
 
     @property
     def decay(self) -> float:
-        """How much of the average a step keeps."""
+        """Share of the average that a step keeps."""
         return self._decay
 
     @decay.setter

@@ -1,4 +1,4 @@
-"""Where an optimizer's hyper-parameters live: in its groups of parameters, or for all of them."""
+"""The hyper-parameters of an optimizer: those of its groups of parameters, and the shared ones."""
 
 from __future__ import annotations
 

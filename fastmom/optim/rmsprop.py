@@ -68,7 +68,7 @@ class RMSprop(Optimizer):
     eps_inside_root: Flag = Flag(
         default=False, doc="Divide by ``sqrt(q + eps)`` instead, as Keras and TensorFlow do.")
 
-    # What the chosen form does not use is never touched, so it takes no memory.
+    # A buffer that the chosen form does not use is never touched, so it takes no memory.
     state_names: ClassVar[tuple[str, ...]] = ("square", "velocity", "mean")
 
     def _steady(self, group: Mapping[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -167,6 +168,18 @@ def test_state_of_the_first_format() -> None:
                                            [2.3230550833165617, 4.786841739103046],
                                            [5.214615786234961, 5.698385911209804]], rtol=1e-14)
     np.testing.assert_allclose(params[1], [1.001799909980001, 1.997600120019999], rtol=1e-15)
+
+
+def test_checkpoint_of_the_first_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its arrays had other names."""
+    optimizer = fm.Muon([np.ones((3, 2)), np.ones(2)])
+    monkeypatch.setattr("fastmom.checkpoint.content.live_state", lambda _: FORMAT_1)
+    fm.checkpoint.save(tmp_path / "old.npz", optimizer=optimizer)
+    monkeypatch.undo()
+    fm.checkpoint.load(tmp_path / "old.npz", optimizer=optimizer)
+    expected = fm.Muon([np.ones((3, 2)), np.ones(2)])
+    expected.load_state_dict(FORMAT_1)
+    assert repr(optimizer.state_dict()) == repr(expected.state_dict())
 
 
 @pytest.mark.parametrize("change", [{"options": {}}, {"options": None}, {"groups": [1]},
