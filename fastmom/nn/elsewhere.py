@@ -11,7 +11,7 @@ LAYERS = {
     "Module": "Sequential", "CrossEntropyLoss": "SparseCategoricalCrossentropy(from_logits=True)",
     "BCELoss": "BinaryCrossentropy()", "MSELoss": "MeanSquaredError()",
     "BCEWithLogitsLoss": "BinaryCrossentropy(from_logits=True)", "L1Loss": "MeanAbsoluteError()",
-    "HuberLoss": "Huber()", "one_hot": "to_categorical", "ModelCheckPoint": "ModelCheckpoint",
+    "HuberLoss": "Huber()", "one_hot": "to_categorical",
 }
 # Submodules of Keras, whose content is in fastmom.nn itself
 FLAT = ("models", "regularizers", "backend", "utils", "functional")

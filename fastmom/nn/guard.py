@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from typing import Any
+from types import FrameType
+from typing import Any, NamedTuple
+
+
+class Claim(NamedTuple):
+    """A thread that changes the model, the frame in which it does, and by which method."""
+
+    thread: int
+    frame: FrameType
+    what: str
+
+    def holds(self) -> bool:
+        """Whether the thread is still at it: Ctrl-C may have kept it from saying the end."""
+        frame = sys._current_frames().get(self.thread)
+        while frame is not None and frame is not self.frame:
+            frame = frame.f_back
+        return frame is not None
 
 
 class Guard:
@@ -13,11 +30,13 @@ class Guard:
     Nobody waits: two threads that train one model are a mistake in the program.
     """
 
+    # No locks: each step is one operation that Python does not interrupt. Each side first says that
+    # it is there and then looks for the other: of two that come at the same time, at least one sees
+    # the other.
+
     def __init__(self) -> None:
-        self._lock = threading.Lock()       # of those who change it
-        self._users: list[None] = []
-        self._owner: int | None = None      # the thread that changes the model
-        self._what: list[str] = []          # what it is at, outermost first
+        self._users: list[int] = []         # threads
+        self._claims: dict[str, Claim] = {}             # one at most
         self.use = _Use(self)               # a context in which no other thread changes the model
 
     def change(self, what: str, inside: bool = False) -> _Change:
@@ -27,58 +46,52 @@ class Guard:
         """
         return _Change(self, what, inside)
 
+    def claimed(self) -> Claim | None:
+        """Return who changes the model now."""
+        claim = self._claims.get("model")
+        return claim if claim is not None and claim.holds() else None
+
 
 class _Use:
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
 
-    # Each side first says that it is there and then looks for the other: of two that come at the
-    # same time, at least one sees the other. So a use takes no lock.
-
     def __enter__(self) -> None:
-        guard = self._guard
-        guard._users.append(None)
-        if guard._owner is not None and guard._owner != threading.get_ident():
-            guard._users.pop()
-            raise RuntimeError(f"the model is in use by another thread, which is at "
-                               f"{', '.join(guard._what[:1])}: wait for its end, or use a copy")
+        guard, me = self._guard, threading.get_ident()
+        guard._users.append(me)
+        if guard._claims and (claim := guard.claimed()) and claim.thread != me:
+            guard._users.remove(me)
+            raise RuntimeError(f"the model is in use by another thread, which is at {claim.what}: "
+                               f"wait for its end, or use a copy")
 
     def __exit__(self, *error: Any) -> None:
-        self._guard._users.pop()
+        self._guard._users.remove(threading.get_ident())
 
 
 class _Change:
     def __init__(self, guard: Guard, what: str, inside: bool) -> None:
         self._guard, self._what, self._inside = guard, what, inside
+        self._nested = False
 
     def __enter__(self) -> None:
         guard, me = self._guard, threading.get_ident()
-        with guard._lock:
-            if guard._owner == me and not self._inside:
-                raise RuntimeError(f"{self._what} cannot be called during {guard._what[0]}")
-            if guard._owner not in (None, me):
-                raise RuntimeError(f"{self._what} needs the model for itself, but another thread "
-                                   f"is at {guard._what[0]}: wait for its end, or use a copy")
-            self._check_unused()
-            guard._what.append(self._what)
-            guard._owner = me
-            try:
-                self._check_unused()
-            except RuntimeError:
-                self._leave()
-                raise
-
-    def _check_unused(self) -> None:
-        if self._guard._users:
+        left = guard._claims.get("model")
+        if left is not None and not left.holds() and guard._claims.get("model") is left:
+            guard._claims.clear()
+        mine = Claim(me, sys._getframe(1), self._what)
+        claim = guard._claims.setdefault("model", mine)
+        if claim.thread != me:
+            raise RuntimeError(f"{self._what} needs the model for itself, but another thread is at "
+                               f"{claim.what}: wait for its end, or use a copy")
+        self._nested = claim is not mine
+        if self._nested and not self._inside:
+            raise RuntimeError(f"{self._what} cannot be called during {claim.what}")
+        if any(user != me for user in guard._users):
+            if not self._nested:
+                guard._claims.clear()
             raise RuntimeError(f"{self._what} needs the model for itself, but predict or evaluate "
                                f"is running: wait for its end, or use a copy")
 
     def __exit__(self, *error: Any) -> None:
-        with self._guard._lock:
-            self._leave()
-
-    def _leave(self) -> None:
-        guard = self._guard
-        if len(guard._what) == 1:
-            guard._owner = None
-        guard._what.pop()
+        if not self._nested:
+            self._guard._claims.clear()

@@ -199,3 +199,41 @@ def refused(call: Callable[[], Any]) -> str:
     except RuntimeError as error:
         return str(error)
     return ""
+
+
+def test_an_interrupt_at_any_instruction_leaves_the_model_usable(tmp_path: Path) -> None:
+    """Ctrl-C may fall between taking the model and the training, or after it."""
+    model, layer = waiting()
+    layer.go.set()
+    model.save_weights(tmp_path / "weights.npz")
+    for name in ("train_on_batch", "predict", "load_weights"):
+        reached = 0
+        for stop in range(1, 25):
+            reached += call_until(
+                lambda name=name: (USES | CHANGES)[name](model, tmp_path), stop)  # type: ignore[misc]
+            model.train_on_batch(X, Y)
+            assert model.predict(X).shape == (4, 2)
+        assert reached > 3
+
+
+def call_until(call: Callable[[], Any], stop: int) -> bool:
+    """Raise KeyboardInterrupt at this line of the guard's; return whether it was reached."""
+    lines = 0
+
+    def trace(frame: Any, event: str, argument: Any) -> Any:
+        nonlocal lines
+        if not frame.f_code.co_filename.endswith("guard.py"):
+            return trace if event == "call" else None
+        lines += event == "line"
+        if lines == stop:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return trace
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
