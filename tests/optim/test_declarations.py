@@ -16,7 +16,7 @@ from fastmom.optim import OPTIMIZERS
 from fastmom.optim.hyper import Number
 
 COMMON = ["clip_norm", "clip_norm_per_tensor", "clip_value", "grad_scale", "nonfinite", "maximize"]
-POSITIONAL = {      # in the order that calls by position rely on
+POSITIONAL = {      # in the order that calls by position rely on; others may follow
     "sgd": "lr momentum dampening nesterov weight_decay decay",
     "qhm": "lr momentum nu weight_decay",
     "aggmo": "lr momenta weight_decay",
@@ -57,8 +57,9 @@ def test_arguments_by_position(name: str) -> None:
     values[0] = 0.25
     optimizer = kind([np.zeros(2)], *values)
     assert [optimizer.param_groups[0][n] for n in names] == values
-    with pytest.raises(TypeError, match=f"at most {len(names) + 1} arguments by position"):
-        kind(None, *values, 1)      # type: ignore[arg-type]
+    more = [h.default for h in kind._group_hypers.values() if not h.kw_only][len(names):]
+    with pytest.raises(TypeError, match=f"at most {len(names + more) + 1} arguments by position"):
+        kind(None, *values, *more, 1)
     with pytest.raises(TypeError, match="got 'lr' by position and by name"):
         kind(None, 0.5, lr=0.5)     # type: ignore[misc]
 
