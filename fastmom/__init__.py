@@ -3,13 +3,6 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from fastmom.config import get_flush_subnormals as get_flush_subnormals
-from fastmom.config import set_flush_subnormals as set_flush_subnormals
-from fastmom.config import show_config as show_config
-from fastmom.threads import get_num_threads as get_num_threads
-from fastmom.threads import num_threads as num_threads
-from fastmom.threads import set_num_threads as set_num_threads
-
 if TYPE_CHECKING:
     from fastmom import checkpoint as checkpoint
     from fastmom import data as data
@@ -17,6 +10,9 @@ if TYPE_CHECKING:
     from fastmom import nn as nn
     from fastmom import optim as optim
     from fastmom import plot as plot
+    from fastmom.config import get_flush_subnormals as get_flush_subnormals
+    from fastmom.config import set_flush_subnormals as set_flush_subnormals
+    from fastmom.config import show_config as show_config
     from fastmom.optim import LAMB as LAMB
     from fastmom.optim import LARS as LARS
     from fastmom.optim import QHM as QHM
@@ -43,24 +39,31 @@ if TYPE_CHECKING:
     from fastmom.optim.ema import EMA as EMA
     from fastmom.smoothing import ExponentialSmoothing as ExponentialSmoothing
     from fastmom.smoothing import smooth as smooth
+    from fastmom.threads import get_num_threads as get_num_threads
+    from fastmom.threads import num_threads as num_threads
+    from fastmom.threads import set_num_threads as set_num_threads
 
 __version__ = "0.1.0"
 
-EAGER = ("get_flush_subnormals", "get_num_threads", "num_threads", "set_flush_subnormals",
-         "set_num_threads", "show_config")
-# Where the rest is imported from when it is first used, as all optimizers are: `import fastmom`
-# stays quick.
+# Where a name is imported from when it is first used; the optimizers are in fastmom.optim. So
+# `import fastmom` is quick, and the program can catch what happens while the rest loads.
 LAZY = {
     "EMA": "fastmom.optim.ema",
     "ExponentialSmoothing": "fastmom.smoothing",
     "GradientAccumulation": "fastmom.optim.accumulation",
     "checkpoint": "fastmom.checkpoint",
     "data": "fastmom.data",
+    "get_flush_subnormals": "fastmom.config",
+    "get_num_threads": "fastmom.threads",
     "landscape": "fastmom.landscape",
     "nn": "fastmom.nn",
+    "num_threads": "fastmom.threads",
     "optim": "fastmom.optim",
     "plot": "fastmom.plot",
     "schedules": "fastmom.optim.schedules",
+    "set_flush_subnormals": "fastmom.config",
+    "set_num_threads": "fastmom.threads",
+    "show_config": "fastmom.config",
     "smooth": "fastmom.smoothing",
 }
 
@@ -75,7 +78,7 @@ if not TYPE_CHECKING:       # where every name would seem to exist
         else:
             optim = import_module("fastmom.optim")
             if name == "__all__":
-                value = sorted({*EAGER, *LAZY, *optim.__all__})
+                value = sorted({*LAZY, *optim.__all__})
             elif name in optim.__all__:
                 value = getattr(optim, name)
             else:

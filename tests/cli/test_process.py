@@ -124,7 +124,7 @@ def test_ctrl_c_while_the_package_is_imported(tmp_path: Path) -> None:
         "import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
     handled = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(
-            [sys.executable, "-m", "fastmom_command", "info"], stdout=subprocess.PIPE,
+            [sys.executable, "-m", "fastmom", "info"], stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, preexec_fn=handled,
             env={**os.environ, "PYTHONPATH": str(tmp_path)}) as process:
         assert process.stdout
@@ -142,7 +142,7 @@ def test_a_package_that_cannot_be_loaded_is_one_line(numpy: str, message: str,
     if numpy:
         (tmp_path / "numpy.py").write_text(numpy)
     done = subprocess.run(
-        [sys.executable, "-m", "fastmom_command", "info"], capture_output=True, timeout=60,
+        [sys.executable, "-m", "fastmom", "info"], capture_output=True, timeout=60,
         env={**os.environ, "PYTHONPATH": str(tmp_path), "FASTMOM_ISA": "foo"})
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.startswith(f"fastmom: error: {message}".encode())
@@ -152,7 +152,7 @@ def test_a_package_that_cannot_be_loaded_is_one_line(numpy: str, message: str,
 def test_the_program_is_the_one_that_catches_this() -> None:
     program, = (entry for entry in metadata.entry_points(group="console_scripts")
                 if entry.name == "fastmom")
-    assert program.value == "fastmom_command:main"
+    assert program.value == "fastmom.__main__:main"
 
 
 def test_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:

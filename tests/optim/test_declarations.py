@@ -22,7 +22,7 @@ POSITIONAL = {      # in the order that calls by position rely on; others may fo
     "aggmo": "lr momenta weight_decay",
     "signum": "lr momentum weight_decay",
     "lion": "lr beta1 beta2 weight_decay",
-    "rmsprop": "lr beta2 eps momentum centered weight_decay",
+    "rmsprop": "lr beta2 eps momentum centered weight_decay nesterov eps_inside_root",
     "adagrad": "lr decay eps weight_decay initial_accumulator",
     "adam": "lr beta1 beta2 eps weight_decay decoupled_weight_decay amsgrad",
     "adamw": "lr beta1 beta2 eps weight_decay decoupled_weight_decay amsgrad",
