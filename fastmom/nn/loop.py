@@ -79,11 +79,7 @@ class Training:
     def begin(self) -> None:
         """Take up which layers are trained and what else has changed in them."""
         self._pass.prepare(self.batches.size)
-        layers = self._pass.loss_layers
-        self._path = self.batches.fold(layers, self._pass.inputs)
-        trained = [i for i, layer in enumerate(self._path) if layer.trainable and layer.params]
-        self._back = self._path[trained[0]:][::-1] if trained else []
-        self._grads = [g if layer.trainable else None for layer in layers for g in layer.grads]
+        self._path = self.batches.fold(self._pass.loss_layers, self._pass.inputs)
 
     def step(self, x: Any, y: Any, weights: Any) -> list[float]:
         """Do one step; return the sums of the losses and metrics before it."""
@@ -91,11 +87,11 @@ class Training:
         assert loss is not None
         sums = self._task.measure(self._path, loss, x, y, weights, training=True)
         dy: Array | None = loss.dz[:len(x)]
-        for layer in self._back:
+        for layer in self._pass.back:
             if dy is None:
                 break
             dy = layer.backward(dy)
-        self._task.optimizer.step(self._grads)
+        self._task.optimizer.step(self._pass.grads)
         return sums
 
     def run(self, model: Trained, epochs: range, order: np.random.Generator | None,

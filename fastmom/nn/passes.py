@@ -25,6 +25,10 @@ class Pass:
     layers : sequence of Layer
     loss_layers : sequence of Layer
         The same, but the last one does not apply an activation that the loss includes.
+    back : sequence of Layer
+        Those that gradients go through, from the last to the first that is trained.
+    grads : list of ndarray or None
+        For the optimizer: None where a parameter is not trained.
     loss : Loss or None
     inputs : ndarray
         A buffer for the samples of a batch.
@@ -67,6 +71,9 @@ class Pass:
         *others, last = self.layers
         fused = self.loss is not None and self.loss.fused not in (None, "linear")
         self.loss_layers = [*others, last.headless() if fused else last]
+        trained = [i for i, layer in enumerate(stack.layers) if layer.trainable and layer.params]
+        self.back = self.loss_layers[trained[0]:][::-1] if trained else []
+        self.grads = [g if layer.trainable else None for layer in stack.layers for g in layer.grads]
 
 
 def needs_gradient(layers: Sequence[Layer]) -> Iterator[bool]:
