@@ -16,11 +16,16 @@ class Claim(NamedTuple):
     what: str
 
     def holds(self) -> bool:
-        """Whether the thread is still at it: Ctrl-C may have kept it from saying the end."""
-        frame = sys._current_frames().get(self.thread)
-        while frame is not None and frame is not self.frame:
-            frame = frame.f_back
-        return frame is not None
+        """Return whether the thread is still at it."""
+        return running(self.thread, self.frame)
+
+
+def running(thread: int, sought: FrameType) -> bool:
+    """Return whether the thread is in this frame: Ctrl-C may have kept it from saying the end."""
+    frame = sys._current_frames().get(thread)
+    while frame is not None and frame is not sought:
+        frame = frame.f_back
+    return frame is not None
 
 
 class Guard:
@@ -35,7 +40,7 @@ class Guard:
     # the other.
 
     def __init__(self) -> None:
-        self._users: list[int] = []         # threads
+        self._users: list[tuple[int, FrameType]] = []       # threads and where they use the model
         self._claims: dict[str, Claim] = {}             # one at most
         self.use = _Use(self)               # a context in which no other thread changes the model
 
@@ -58,14 +63,15 @@ class _Use:
 
     def __enter__(self) -> None:
         guard, me = self._guard, threading.get_ident()
-        guard._users.append(me)
+        use = me, sys._getframe(1)
+        guard._users.append(use)
         if guard._claims and (claim := guard.claimed()) and claim.thread != me:
-            guard._users.remove(me)
+            guard._users.remove(use)
             raise RuntimeError(f"the model is in use by another thread, which is at {claim.what}: "
                                f"wait for its end, or use a copy")
 
     def __exit__(self, *error: Any) -> None:
-        self._guard._users.remove(threading.get_ident())
+        self._guard._users.remove((threading.get_ident(), sys._getframe(1)))
 
 
 class _Change:
@@ -86,7 +92,10 @@ class _Change:
         self._nested = claim is not mine
         if self._nested and not self._inside:
             raise RuntimeError(f"{self._what} cannot be called during {claim.what}")
-        if any(user != me for user in guard._users):
+        for use in list(guard._users):
+            if not running(*use):
+                guard._users.remove(use)
+        if any(user != me for user, _ in guard._users):
             if not self._nested:
                 guard._claims.clear()
             raise RuntimeError(f"{self._what} needs the model for itself, but predict or evaluate "
