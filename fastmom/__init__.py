@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fastmom.optim import SGD as SGD
     from fastmom.optim import AdaBelief as AdaBelief
     from fastmom.optim import Adadelta as Adadelta
+    from fastmom.optim import Adafactor as Adafactor
     from fastmom.optim import Adagrad as Adagrad
     from fastmom.optim import Adam as Adam
     from fastmom.optim import Adamax as Adamax
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from fastmom.optim import Lion as Lion
     from fastmom.optim import Muon as Muon
     from fastmom.optim import NAdam as NAdam
+    from fastmom.optim import NovoGrad as NovoGrad
     from fastmom.optim import Optimizer as Optimizer
     from fastmom.optim import RAdam as RAdam
     from fastmom.optim import RMSprop as RMSprop

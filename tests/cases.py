@@ -69,6 +69,11 @@ OPTIMIZERS: list[tuple[type[fm.Optimizer], dict[str, Any]]] = [
     (fm.LARS, {"weight_decay": 0.1, "nesterov": True, "eps": 0.1}),
     (fm.LAMB, {}),
     (fm.LAMB, {"weight_decay": 0.1, "beta1": 0.5, "beta2": 0.8, "eps": 1e-3}),
+    (fm.NovoGrad, {}),
+    (fm.NovoGrad, {"weight_decay": 0.1, "beta1": 0.5, "beta2": 0.8, "eps": 0.1}),
+    (fm.Adafactor, {}),
+    (fm.Adafactor, {"weight_decay": 0.1, "eps1": 0.1, "eps2": 10.0, "beta2_decay": -0.5}),
+    (fm.Adafactor, {"clipping_threshold": 1.1, "lr": 1.0}),
     (fm.Muon, {}),
     (fm.Muon, {"weight_decay": 0.0, "adamw_lr": 0.1, "beta1": 0.5}),
 ]

@@ -10,11 +10,12 @@ from libc.math cimport INFINITY, NAN, isfinite
 
 import numpy as np
 
-from fastmom.kernels.arrays cimport dtype_of
+from fastmom.kernels.arrays cimport RawArray, check_array, data_of, dtype_of, size_of
 from fastmom.kernels.bound cimport Bound
-from fastmom.kernels.factors cimport has_direction, set_norms, set_scales, set_trust
+from fastmom.kernels.factors cimport has_direction, loaded_norm, set_norms, set_scales, set_trust
 from fastmom.kernels.loops cimport loops
-from fastmom.kernels.sweep cimport DIRECTION_SUMS, GRADIENT, GRADIENT_SUMS, UPDATE, sweep
+from fastmom.kernels.sweep cimport (DIRECTION_SUMS, GRADIENT, GRADIENT_SUMS, LOADED_SUMS,
+                                    UPDATE, Tensor, sweep)
 from fastmom.kernels.system cimport flushing
 
 from fastmom.kernels.loops_baseline import rules
@@ -140,13 +141,18 @@ cdef class Engine(Bound):
         self.iterations = iterations
         self.uneven = bool((self.steps != iterations).any())
 
-    def run(self, grads, list rows, long long now=-1) -> bool:
+    def run(self, grads, rows, long long now=-1) -> bool:
         """Update every tensor that has a gradient. False, with nothing changed, if none was.
 
         `rows` lists (rule, coefficient, ...) tuples; `assign` says which tensor takes which. If
         they hold for one step alone, `now` is the number of steps before it.
+
+        Where they depend on the gradients, `rows` is a function that returns them; it is called
+        once all is validated, and `norms` and `load` tell it what the gradients are. If it returns
+        none, it has updated the tensors by itself.
         """
         cdef Py_ssize_t i
+        cdef list known = rows if type(rows) is list else None
         if not isinstance(grads, (list, tuple)):
             raise TypeError(f"grads must be a list or tuple of arrays (or None) aligned with "
                             f"params, not {type(grads).__name__}")
@@ -157,14 +163,19 @@ cdef class Engine(Bound):
         try:
             self.match(tuple(grads))
             self.plan.table = &loops().rules
-            self._load(rows)
+            if known is not None:
+                self._load(known)
             self.plan.flush = flushing()
             if self.active == 0 or not self._prepare():
                 return False
+            if known is None:
+                known = rows()
+                self._load(known)
             if self._directed:
                 sweep(&self.plan, DIRECTION_SUMS, self.work, self.parts)
                 set_trust(&self.plan)
-            sweep(&self.plan, UPDATE, self.work, self.parts)
+            if known:
+                sweep(&self.plan, UPDATE, self.work, self.parts)
             for i in range(self.plan.n_tensors):
                 self._steps[i] += self.slots[2 * i + GRADIENT].array != <PyObject*>None
             self.uneven = self.uneven or self.active < self.plan.n_tensors
@@ -172,6 +183,38 @@ cdef class Engine(Bound):
             return True
         finally:
             self._busy = False
+
+    # Gradients on their way into a function of the step ------------------------------------------
+
+    cdef int _check_within(self) except -1:
+        if not self._busy:
+            raise RuntimeError("only a function that a step calls may ask for its gradients")
+        return 0
+
+    def norms(self) -> list:
+        """Return the norm of each tensor's gradient after all clipping; 0 where it has none."""
+        cdef Py_ssize_t i
+        self._check_within()
+        sweep(&self.plan, LOADED_SUMS, self.work, self.parts)
+        return [loaded_norm(&self.plan, &self.plan.tensors[i])
+                if self.plan.tensors[i].data[GRADIENT] != NULL else 0.0
+                for i in range(self.plan.n_tensors)]
+
+    def load(self, Py_ssize_t i, Py_ssize_t start, out) -> None:
+        """Fill an array with the elements of a tensor's gradient from `start` on, after all clipping."""
+        cdef Tensor* t
+        self._check_within()
+        check_array(out, "out", 0, True)
+        if not 0 <= i < self.plan.n_tensors or self.plan.tensors[i].data[GRADIENT] == NULL:
+            raise ValueError(f"tensor {i} has no gradient")
+        t = &self.plan.tensors[i]
+        if (dtype_of(out) != dtype_of(self.params[i]) or start < 0
+                or size_of(<RawArray*>out) > t.size - start):
+            raise ValueError(f"out does not fit elements from {start} on of the gradient {i}")
+        stages = &self.plan.table.stages[<int>t.form]
+        (stages.rescale if t.rescaled else stages.load)(
+            data_of(out), t.data[GRADIENT] + start * t.item[GRADIENT], size_of(<RawArray*>out),
+            t.scale, self.plan.limit)
 
     # Gradients as a whole: unscaling, clipping by norm, non-finite values ------------------------
 

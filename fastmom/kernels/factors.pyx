@@ -137,6 +137,12 @@ cdef void set_scales(Plan* plan, double scale, double clip_norm,
         t.factors.scale = t.scale[0]
 
 
+cdef double loaded_norm(const Plan* plan, const Tensor* t) noexcept:
+    """Return the norm of a tensor's gradient after all clipping, from the sums of its chunks."""
+    return norm_of(tensor_sum(plan, t, 0),
+                   1 if plan.limited or t.rescaled else fabs(t.factors.scale))
+
+
 cdef inline double clipping(double norm, double limit) noexcept:
     """Return what brings a norm down to the limit, if it is above; a NaN stays a NaN."""
     return 1 if limit == INFINITY or norm <= limit else limit / norm

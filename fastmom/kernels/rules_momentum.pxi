@@ -41,6 +41,30 @@ register("momentum", (<Momentum*>NOTHING)[0],
          [<Update>momentum[float, float], <Update>momentum[double, double]])
 
 
+cdef struct NovoGrad:
+    double m, k, wd, lr
+
+
+cdef void novograd(real** a, stored** s, Py_ssize_t n, const NovoGrad* c,
+                   const Factors* f) noexcept nogil:
+    # v = m v + k s g + wd p;  p -= lr v, k one over the tensor's norm      (Ginsburg et al. 2019)
+    cdef real m = <real>c.m, k = <real>c.k, wd = <real>c.wd, lr = <real>c.lr
+    cdef real scale = <real>f.scale, d, w, u
+    cdef real* p = a[0]
+    cdef real* g = a[1]
+    cdef stored* v = s[0]
+    cdef Py_ssize_t i
+    for i in range(n):
+        u = p[i]
+        d = k * (scale * g[i]) + wd * u
+        w = m * v[i] + d
+        v[i] = <stored>w
+        p[i] = u - lr * w
+
+register("novograd", (<NovoGrad*>NOTHING)[0],
+         [<Update>novograd[float, float], <Update>novograd[double, double]])
+
+
 cdef struct AggMo:
     double step, wd, count
     double m[4]

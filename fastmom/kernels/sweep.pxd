@@ -13,6 +13,7 @@ cdef enum:
 cdef enum Stage:
     UPDATE
     GRADIENT_SUMS           # square sums of the gradients
+    LOADED_SUMS             # the same after clipping by value
     DIRECTION_SUMS          # square sums of the parameters and of their rules' directions
     N_STAGES
 

@@ -94,12 +94,15 @@ cdef Py_ssize_t first_chunk(const Plan* plan, Py_ssize_t element) noexcept nogil
 cdef inline void visit(const Plan* plan, Stage stage, const Tensor* t, Py_ssize_t k,
                        char* scratch) noexcept nogil:
     cdef const Chunk* chunk = &plan.chunks[k]
+    cdef char* a[MAX_ARRAYS]
     if stage == UPDATE:
         update(plan, t, chunk, scratch)
-    elif stage == GRADIENT_SUMS:
-        plan.partial[2 * k] = square_sum(
-            &plan.table.stages[<int>t.form],
-            t.data[GRADIENT] + chunk.offset * t.item[GRADIENT], chunk.size, scratch)
+    elif stage == GRADIENT_SUMS or stage == LOADED_SUMS:
+        point(plan, t, a, chunk.offset)
+        if stage == LOADED_SUMS:
+            load(plan, t, a, chunk.size, scratch)
+        plan.partial[2 * k] = square_sum(&plan.table.stages[<int>t.form], a[GRADIENT], chunk.size,
+                                         scratch)
     else:
         direct(plan, t, chunk, scratch, plan.partial + 2 * k)
 

@@ -5,7 +5,8 @@ Each family lists its optimizers in ``__all__``; everything else finds them by t
 
 from collections.abc import Iterator
 
-from fastmom.optim import adam, adam_variants, muon, rmsprop, sgd, sign, trust
+from fastmom.optim import adafactor, adam, adam_variants, muon, rmsprop, sgd, sign, trust
+from fastmom.optim.adafactor import *
 from fastmom.optim.adam import *
 from fastmom.optim.adam_variants import *
 from fastmom.optim.base import Optimizer
@@ -15,8 +16,8 @@ from fastmom.optim.sgd import *
 from fastmom.optim.sign import *
 from fastmom.optim.trust import *
 
-__all__ = ["Optimizer", *adam.__all__, *adam_variants.__all__, *muon.__all__, *rmsprop.__all__,
-           *sgd.__all__, *sign.__all__, *trust.__all__]
+__all__ = ["Optimizer", *adafactor.__all__, *adam.__all__, *adam_variants.__all__, *muon.__all__,
+           *rmsprop.__all__, *sgd.__all__, *sign.__all__, *trust.__all__]
 
 
 def subclasses(cls: type[Optimizer]) -> Iterator[type[Optimizer]]:

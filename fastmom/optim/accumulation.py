@@ -56,7 +56,8 @@ class GradientAccumulation:
         if optimizer._engine is None:
             raise ValueError("optimizer has no parameters yet: bind it first")
         self.optimizer, self.steps, self.pending = optimizer, steps, 0
-        self._sums = [s for s, in zeros_beside(optimizer._engine.params, 1)]
+        params = optimizer._engine.params
+        self._sums = [s for s, in zeros_beside(params, [[p.shape] for p in params])]
         self._given = [False] * len(self._sums)
         self._adder = Engine(self._sums, [()] * len(self._sums))
 

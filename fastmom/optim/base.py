@@ -56,9 +56,10 @@ class Optimizer(Grouped):
         default=False, kw_only=True,
         doc="Step along the gradient instead of against it.")
 
-    state_names: ClassVar[tuple[str, ...]] = ()
+    state_names: ClassVar[tuple[str, ...]] = ()     # of arrays like the parameter
     treats_matrices: ClassVar[bool] = False     # arrays with two axes take `_matrix_row`
     matrix_state_names: ClassVar[tuple[str, ...]] = ()      # of those, as many
+
     def __init__(self, params: Params | None = None, *args: Any, **hyper: Any) -> None:
         self._start(self._named(args, hyper))
         if params is not None:
@@ -82,7 +83,8 @@ class Optimizer(Grouped):
         arrays = [array for group in groups for array in group["params"]]
         if not arrays:
             raise ValueError("params is empty; expected at least one array")
-        self._attach(Engine(arrays, self._new_state(arrays, 0)), groups)
+        state, apart = self._new_state(arrays, 0)
+        self._attach(Engine(arrays, state), groups, apart)
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Take further parameters; those there keep state and counters.
@@ -108,18 +110,32 @@ class Optimizer(Grouped):
         new = self._make_group("group", len(self.param_groups), group)
         if not new["params"]:
             raise ValueError("params of the group is empty; expected at least one array")
-        state = self._new_state(new["params"], len(engine.params))
-        self._attach(engine.extended(new["params"], state), [*self.param_groups, new])
+        state, apart = self._new_state(new["params"], len(engine.params))
+        self._attach(engine.extended(new["params"], state), [*self.param_groups, new], apart)
 
-    def _new_state(self, arrays: list[Array], first: int) -> list[tuple[Array, ...]]:
+    def _new_state(self, arrays: list[Array], first: int) -> tuple[list[tuple[Array, ...]],
+                                                                   list[dict[str, Array]]]:
+        """Return for each parameter the state that the engine updates, and by name the rest."""
         for i, array in enumerate(arrays, first):
             check_array(array, "params", i, True)
-        return zeros_beside(arrays, len(self.state_names))
+        own = len(self.state_names)
+        apart = [self._state_apart(array) for array in arrays]
+        buffers = zeros_beside(arrays, [[array.shape] * own + [*shapes.values()]
+                                        for array, shapes in zip(arrays, apart, strict=True)])
+        return ([all_[:own] for all_ in buffers],
+                [dict(zip(names, all_[own:], strict=True))
+                 for names, all_ in zip(apart, buffers, strict=True)])
 
-    def _attach(self, engine: Engine, groups: list[Values]) -> None:
+    def _state_apart(self, array: Array) -> dict[str, tuple[int, ...]]:
+        """Return names and shapes of a parameter's state that the engine has no part in."""
+        return {}
+
+    def _attach(self, engine: Engine, groups: list[Values],
+                apart: Sequence[dict[str, Array]] = ()) -> None:
         """Use this engine, whose parameters are those of the groups, from now on."""
         first = 0 if self._engine is None else len(self._engine.params)
         self._engine, self.param_groups = engine, groups
+        self._apart += apart
         self._group_of = [i for i, group in enumerate(groups) for _ in group["params"]]
         kinds = [(i, self.treats_matrices and array.ndim == 2)
                  for i, array in zip(self._group_of, engine.params, strict=True)]
@@ -196,17 +212,7 @@ class Optimizer(Grouped):
     def _make_rows(self, engine: Engine, now: int) -> list[Row]:
         """Return the coming step's coefficients; keep those that hold for the one after, too."""
         if self._stale:
-            self._set_options(engine, self._options.at(now))
-            groups = [group.at(now) for group in self.param_groups]
-            cls = type(self)        # bound methods would keep the optimizer alive
-            self._makers = [(cls._matrix_row if is_matrix else cls._row, groups[i])
-                            for i, is_matrix in self._kinds]
-            self._all_steady = all(map(self._steady, groups))
-            engine.assign(self._kind_of)
-            if self._signs_stale:
-                engine.orient([-1.0 if groups[i]["maximize"] else 1.0 for i in self._group_of])
-                self._signs_stale = False
-            self._stale = any(v.scheduled for v in (self._options, *self.param_groups))
+            self._take_values(engine, now)
         if engine.uneven:       # tensors of one kind may differ in age
             keys = list(zip(self._kind_of, engine.steps.tolist(), strict=True))
             distinct = {key: i for i, key in enumerate(dict.fromkeys(keys))}
@@ -220,6 +226,20 @@ class Optimizer(Grouped):
         if self._all_steady and not self._stale:
             self._rows = rows
         return rows
+
+    def _take_values(self, engine: Engine, now: int) -> None:
+        """Let the values of all hyper-parameters at this step take effect."""
+        self._set_options(engine, self._options.at(now))
+        groups = [group.at(now) for group in self.param_groups]
+        cls = type(self)        # bound methods would keep the optimizer alive
+        self._makers = [(cls._matrix_row if is_matrix else cls._row, groups[i])
+                        for i, is_matrix in self._kinds]
+        self._all_steady = all(map(self._steady, groups))
+        engine.assign(self._kind_of)
+        if self._signs_stale:
+            engine.orient([-1.0 if groups[i]["maximize"] else 1.0 for i in self._group_of])
+            self._signs_stale = False
+        self._stale = any(v.scheduled for v in (self._options, *self.param_groups))
 
     @staticmethod
     def _set_options(engine: Engine, options: Mapping[str, Any]) -> None:
@@ -261,8 +281,10 @@ class Optimizer(Grouped):
         names = [self.matrix_state_names if self._kinds[kind][1] else self.state_names
                  for kind in self._kind_of]
         # a running average, if there is one, comes after
-        return [{name: a.view() for name, a in zip(own, arrays, strict=False)}
-                for own, arrays in zip(names, self._engine.state, strict=True)]
+        moved = [dict(zip(own, arrays, strict=False))
+                 for own, arrays in zip(names, self._engine.state, strict=True)]
+        return [{name: a.view() for name, a in {**own, **apart}.items()}
+                for own, apart in zip(moved, self._apart, strict=True)]
 
     @property
     def grad_norm(self) -> float:
@@ -304,7 +326,6 @@ class Optimizer(Grouped):
             refuse_shallow_copy(self)
         from copy import deepcopy
         return deepcopy(self)
-
 
 
 delattr(Optimizer, "params")      # an argument of the constructor, and no attribute

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,12 @@ if TYPE_CHECKING:
 LINE = 64       # bytes of a cache line
 
 
-def zeros_beside(arrays: Sequence[Array], count: int) -> list[tuple[Array, ...]]:
-    """Return for each array `count` arrays of zeros of its shape and dtype.
+Shape = tuple[int, ...]
+
+
+def zeros_beside(arrays: Sequence[Array],
+                 shapes: Sequence[Sequence[Shape]]) -> list[tuple[Array, ...]]:
+    """Return for each array arrays of zeros of its dtype and the shapes listed for it.
 
     Each lies as far past a cache line as the data of its array: so the vector loops, which align
     themselves to the parameters, meet aligned state too. All lie in one piece of memory, but for
@@ -28,25 +33,31 @@ def zeros_beside(arrays: Sequence[Array], count: int) -> list[tuple[Array, ...]]
     OSError
         If the disk has no room for such a file.
     """
-    in_memory = [np.asarray(array) for array in arrays if not _is_mapped(array)]
-    shared = np.zeros(sum(count * (array.nbytes + 2 * LINE) for array in in_memory), np.uint8)
+    shared = np.zeros(sum(_size(array, own) for array, own in zip(arrays, shapes, strict=True)
+                          if not _is_mapped(array)), np.uint8)
     start, result = 0, []
-    for array in arrays:
-        memory, first = (_file_like(array, count), 0) if _is_mapped(array) else (shared, start)
-        buffers, end = _carve(memory, first, np.asarray(array), count)
+    for array, own in zip(arrays, shapes, strict=True):
+        memory, first = (_file_like(array, own), 0) if _is_mapped(array) else (shared, start)
+        buffers, end = _carve(memory, first, np.asarray(array), own)
         result.append(buffers)
         start = start if _is_mapped(array) else end
     return result
 
 
-def _carve(memory: Any, start: int, array: Any, count: int) -> tuple[tuple[Array, ...], int]:
-    """Cut `count` arrays like this one out of bytes; return them and where they end."""
+def _size(array: Array, shapes: Sequence[Shape]) -> int:
+    """Return the bytes that these arrays take at most."""
+    return sum(math.prod(shape) * array.itemsize + 2 * LINE for shape in shapes)
+
+
+def _carve(memory: Any, start: int, array: Any,
+           shapes: Sequence[Shape]) -> tuple[tuple[Array, ...], int]:
+    """Cut arrays of these shapes out of bytes; return them and where they end."""
     buffers = []
-    for _ in range(count):
+    for shape in shapes:
         start += (array.ctypes.data - memory.ctypes.data - start) % LINE
-        piece = memory[start:start + array.nbytes]
-        buffers.append(piece.view(array.dtype).reshape(array.shape))
-        start += array.nbytes
+        piece = memory[start:start + math.prod(shape) * array.itemsize]
+        buffers.append(piece.view(array.dtype).reshape(shape))
+        start += piece.size
     return tuple(buffers), start
 
 
@@ -54,7 +65,7 @@ def _is_mapped(array: Any) -> bool:
     return isinstance(array, np.memmap) and array.filename is not None
 
 
-def _file_like(array: Any, count: int) -> Any:
+def _file_like(array: Any, shapes: Sequence[Shape]) -> Any:
     """Return zeros in a file without a name, gone with the last array that uses it.
 
     Its place on the disk is reserved at once: a step that met a full disk would end the process.
@@ -62,7 +73,7 @@ def _file_like(array: Any, count: int) -> Any:
     from tempfile import TemporaryFile  # slow to import, and used here alone
 
     directory = os.path.dirname(os.path.abspath(array.filename))
-    size = max(1, count * (array.nbytes + 2 * LINE))
+    size = max(1, _size(array, shapes))
     try:
         with TemporaryFile(dir=directory) as file:
             _reserve(file, size)

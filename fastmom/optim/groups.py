@@ -13,7 +13,7 @@ from fastmom.optim.values import Values
 
 if TYPE_CHECKING:
     from fastmom.kernels import Engine
-    from fastmom.types import Params, Row
+    from fastmom.types import Array, Params, Row
 
 
 class Grouped(Declared):
@@ -23,6 +23,7 @@ class Grouped(Declared):
         """Begin without parameters."""
         self._engine: Engine | None = None
         self._rows: list[Row] | None = None
+        self._apart: list[dict[str, Array]] = []        # state that the engine has no part in
         self._options = Values(self, self._shared_hypers, hyper, {})
         self._defaults = Values(self, self._group_hypers, hyper, {"params": []})
         self.param_groups = [self._defaults]

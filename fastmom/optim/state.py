@@ -141,7 +141,7 @@ def snapshot(optimizer: Optimizer) -> dict[str, Any]:
     if optimizer._engine is not None:
         engine = _engine(optimizer)
         result |= {"groups": [dict(group) for group in optimizer.param_groups],
-                   "state": [arrays[:len(optimizer.state_names)] for arrays in engine.state],
+                   "state": [tuple(own.values()) for own in optimizer.state],
                    "steps": engine.steps.tolist(), "iterations": engine.iterations}
     return result
 
@@ -152,8 +152,8 @@ def restore(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
         return
     optimizer.bind(saved["groups"])
     engine = optimizer._bound_engine()
-    for own, stored in zip(engine.state, saved["state"], strict=True):
-        for buffer, source in zip(own, stored, strict=True):
+    for own, stored in zip(optimizer.state, saved["state"], strict=True):
+        for buffer, source in zip(own.values(), stored, strict=True):
             _fill(buffer, source)
     engine.restore(saved["steps"], saved["iterations"])
     optimizer._changed()

@@ -68,6 +68,10 @@ TORCH: list[tuple[Make, str, dict[str, Any]]] = [
     (partial(fm.Adadelta, weight_decay=0.1, beta2=0.8), "Adadelta",
      {"weight_decay": 0.1, "rho": 0.8}),
     (partial(fm.Adamax, weight_decay=0.1), "Adamax", {"weight_decay": 0.1}),
+    (partial(fm.Adafactor), "Adafactor", {}),
+    (partial(fm.Adafactor, weight_decay=0.1, clipping_threshold=1.5, eps1=0.1, eps2=2.0,
+             beta2_decay=-0.5), "Adafactor",
+     {"weight_decay": 0.1, "d": 1.5, "eps": (0.1, 2.0), "beta2_decay": -0.5}),
     (partial(fm.RAdam), "RAdam", {}),
     (partial(fm.RAdam, beta2=0.9, weight_decay=0.1, decoupled_weight_decay=True), "RAdam",
      {"betas": (0.9, 0.9), "weight_decay": 0.1, "decoupled_weight_decay": True}),
@@ -119,6 +123,21 @@ def test_torch_rprop() -> None:
     np.testing.assert_allclose(p, q.detach().numpy(), rtol=1e-11, atol=1e-14)
 
 
+@pytest.mark.parametrize("shape", [(5, 10), (50, 1), (2, 5, 5)])
+def test_torch_adafactor(shape: tuple[int, ...]) -> None:
+    torch = pytest.importorskip("torch")
+    p = START.reshape(shape).copy()
+    q = torch.from_numpy(p.copy()).requires_grad_()
+    ours = fm.Adafactor([p], weight_decay=0.1)
+    theirs = torch.optim.Adafactor([q], weight_decay=0.1)
+    for step in range(STEPS):
+        ours.lr = theirs.param_groups[0]["lr"] = lr_at(step)
+        q.grad = torch.from_numpy(gradient(q.detach().numpy().reshape(50), step).reshape(shape))
+        theirs.step()
+        ours.step([gradient(p.reshape(50), step).reshape(shape)])
+    np.testing.assert_allclose(p, q.detach().numpy(), rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("hyper", [
     {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True},
     {"momentum": 0.5, "nesterov": True, "centered": True, "eps": 0.01}], ids=str)
@@ -152,6 +171,9 @@ OPTAX: list[tuple[Make, str, dict[str, Any]]] = [
     (partial(fm.LARS, trust_coefficient=0.1, nesterov=True), "lars",
      {"trust_coefficient": 0.1, "nesterov": True, "momentum": 0.9}),
     (partial(fm.LAMB, weight_decay=0.1), "lamb", {"weight_decay": 0.1}),
+    (partial(fm.NovoGrad), "novograd", {}),
+    (partial(fm.NovoGrad, beta1=0.5, beta2=0.9, weight_decay=0.1), "novograd",
+     {"b1": 0.5, "b2": 0.9, "weight_decay": 0.1}),
     (partial(fm.Yogi), "yogi", {}),
     (partial(fm.AdaBelief), "adabelief", {}),
     (partial(fm.Adan, weight_decay=0.1), "adan", {"weight_decay": 0.1}),
