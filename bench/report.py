@@ -12,7 +12,7 @@ from bench.results import Results, Target, table
 
 
 class Chapter(NamedTuple):
-    """How a section is reported."""
+    """The report of one section."""
 
     title: str
     text: Callable[[Results], str]

@@ -193,7 +193,7 @@ class Record:
 
 
 class Load:
-    """Who else used the processor while one candidate had its turn, in cores."""
+    """Return the processor time of other programs during one candidate's turn, in cores."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.workers = list(dict.fromkeys(r.worker for r in records if r.worker is not None))

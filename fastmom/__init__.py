@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Where a name is imported from when it is first used; the optimizers are in fastmom.optim. So
+# The module that a name is imported from when it is first used; optimizers are in fastmom.optim. So
 # `import fastmom` is quick, and the program can catch what happens while the rest loads.
 LAZY = {
     "EMA": "fastmom.optim.ema",

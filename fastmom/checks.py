@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-# What other libraries call ours, for the hint in the error.
+# Names that other libraries use for ours, for the hint in the error.
 SYNONYMS = {
     "learning_rate": "lr", "beta_1": "beta1", "beta_2": "beta2", "epsilon": "eps", "mu": "momentum",
     "clipnorm": "clip_norm_per_tensor", "global_clipnorm": "clip_norm", "clipvalue": "clip_value",

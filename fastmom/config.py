@@ -1,4 +1,4 @@
-"""What this installation runs on, and the switch for subnormal numbers."""
+"""Facts of this installation and machine, and the switch for subnormal numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastmom.kernels import isa, system
 
 
 def get_flush_subnormals() -> bool:
-    """Whether the kernels take subnormal numbers for zero."""
+    """Return whether the kernels take subnormal numbers for zero."""
     return system.get_flush()
 
 
@@ -48,7 +48,7 @@ def show_config() -> None:
 
 
 def config() -> dict[str, str]:
-    """What `show_config` prints, by name."""
+    """Return the entries that `show_config` prints, by name."""
     import platform  # slow to import, and used here alone
 
     from fastmom import __version__

@@ -1,4 +1,4 @@
-"""How many threads the kernels use."""
+"""The number of threads that the kernels use."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def lines(axes: Any, colour: str) -> list[np.ndarray]:
 
 
 def texts(axes: Any) -> list[str]:
-    """What is written at the ends of the lines."""
+    """Return the texts at the ends of the lines."""
     return [text.get_text() for text in axes.texts]
 
 

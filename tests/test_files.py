@@ -229,7 +229,7 @@ def test_only_temporary_files_are_removed(tmp_path: Path) -> None:
 @posix
 def test_a_writer_is_not_fooled_by_one_that_cleans_up(tmp_path: Path,
                                                       monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which found the file before it was locked."""
+    """One that found the file before it was locked."""
     lock, removed = files._lock, []
 
     def late(descriptor: int) -> bool:

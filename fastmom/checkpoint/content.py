@@ -1,4 +1,4 @@
-"""What a checkpoint file holds: written by `save`, checked when it is opened."""
+"""The content of a checkpoint file: written by `save`, checked when it is opened."""
 
 from __future__ import annotations
 

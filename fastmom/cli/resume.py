@@ -1,4 +1,4 @@
-"""How ``fastmom train --resume`` goes on from a checkpoint, to the same bits as without a break.
+"""``fastmom train --resume``: go on from a checkpoint, to the same bits as without a break.
 
 A checkpoint is the model as `Sequential.save` stores it. Its ``extra`` holds all else that a
 training consists of: a `Record`.
@@ -29,7 +29,7 @@ from fastmom.optim.schedules import ReduceOnPlateau, Schedule
 
 FORMAT = 2      # of `Record.state`; 1 was that of version 0.1
 NAME = re.compile(r"checkpoint-\d{8,}\.npz")
-# How the options that decide the result are read, for those in a checkpoint to be checked.
+# The checks of the options that decide the result, for those read from a checkpoint.
 READ: dict[str, Callable[[str], Any]] = {
     "data": str, "optimizer": word(OPTIMIZERS), "epochs": POSITIVE, "batch_size": POSITIVE,
     "dropout": SHARE, "seed": NATURAL, "validation_split": SHARE}

@@ -37,7 +37,7 @@ def labelled(histories: Any) -> dict[str, list[Run]]:
 
 
 def is_run(given: Any) -> bool:
-    """Whether this is a history or its dict, and not runs by label."""
+    """Return whether this is a history or its dict, and not runs by label."""
     if isinstance(given, Mapping):
         return bool(given) and not any(
             is_run(value) or (isinstance(value, Sequence) and any(map(is_run, value)))

@@ -28,7 +28,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> dict[str, A
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where a value could be another, but for arrays and all but the first of a long list."""
+    """Yield the places of values, but for arrays and all but the first of a long list."""
     yield path
     if isinstance(value, dict) and npz.MARK not in value:
         for name, entry in value.items():

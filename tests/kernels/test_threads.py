@@ -56,7 +56,7 @@ def test_wrong_limits(n: Any, error: type[Exception]) -> None:
 
 
 def python(code: str, **environment: str) -> str:
-    """What a fresh interpreter prints."""
+    """Return what a fresh interpreter prints."""
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **environment},
                           capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -102,7 +102,7 @@ def base(kind: Kind, hyper: Hyper) -> dict[str, Any]:
 
 
 def moved(optimizer: fm.Optimizer, hyper: Hyper, **later: Any) -> Any:
-    """How far seven steps go; hyper-parameters in `later` are assigned before the third."""
+    """Return how far seven steps go; hyper-parameters in `later` are assigned before the third."""
     params = [p.copy() for p in START]
     optimizer.bind(params)
     for i, grads in enumerate(GRADS):
@@ -179,7 +179,7 @@ def test_assigned_between_steps_takes_effect(kind: Kind, hyper: Hyper) -> None:
 
 
 def wrong_values(hyper: Hyper) -> list[Any]:
-    """What the declaration does not allow."""
+    """Return values that the declaration does not allow."""
     if isinstance(hyper, Number):
         below = [hyper.low if hyper.open_low else math.nextafter(hyper.low, -math.inf),
                  hyper.low - 1] if hyper.low > -math.inf else []
