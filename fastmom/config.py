@@ -50,11 +50,10 @@ def show_config() -> None:
 def config() -> dict[str, str]:
     """Return the entries that `show_config` prints, by name."""
     import platform  # slow to import, and used here alone
-
-    from fastmom import __version__
+    from importlib.metadata import version
 
     return {
-        "fastmom": __version__,
+        "fastmom": version("fastmom"),
         "python": f"{sys.version.split()[0]} on {platform.system()} {platform.machine()}",
         "numpy": np.__version__,
         "isa builds": ", ".join(_isa_build(name) for name in isa.BUILDS),

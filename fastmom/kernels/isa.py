@@ -6,8 +6,9 @@ import os
 from importlib import import_module
 from importlib.machinery import EXTENSION_SUFFIXES
 
-from fastmom.kernels import loops, system
 from fastmom.kernels.loops import in_use
+from fastmom.kernels.loops import use as use_table
+from fastmom.kernels.system import usable_isas
 
 __all__ = ["BUILDS", "available", "built", "choose", "in_use", "use"]
 
@@ -23,7 +24,7 @@ def built() -> tuple[str, ...]:
 
 def available() -> tuple[str, ...]:
     """Return the builds that are installed and that this machine can run, best last."""
-    return tuple(name for name in built() if name in system.usable_isas())
+    return tuple(name for name in built() if name in usable_isas())
 
 
 def use(name: str) -> None:
@@ -31,7 +32,7 @@ def use(name: str) -> None:
     if name not in available():
         raise ValueError(f"instruction set {name!r} cannot be used on this machine or was not "
                          f"built; allowed: {', '.join(available())}")
-    loops.use(import_module(f"fastmom.kernels.loops_{name}").table)
+    use_table(import_module(f"fastmom.kernels.loops_{name}").table)
 
 
 def choose() -> None:

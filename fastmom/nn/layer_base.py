@@ -113,7 +113,7 @@ class Layer(Registered):
         if input_shape is not None:
             self.input_shape = tuple(integer("input_shape", n, 1) for n in input_shape)
 
-    # For subclasses to override --------------------------------------------------------------------
+    # For subclasses to override -------------------------------------------------------------------
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of a sample's output; raises ValueError where the input does not fit."""

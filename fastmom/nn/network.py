@@ -59,7 +59,7 @@ class Network:
             reject_unknown(type(self).__name__, [name], self.settable)
         object.__setattr__(self, name, value)
 
-    # Description -----------------------------------------------------------------------------------
+    # Description ----------------------------------------------------------------------------------
 
     @property
     def layers(self) -> tuple[Layer, ...]:

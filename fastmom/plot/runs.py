@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from fastmom.nn.callbacks.history import Metrics
+from fastmom.nn.callbacks.aliased import Metrics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,8 +10,8 @@ from string import Formatter
 from typing import Any, TypeAlias
 
 from fastmom.checks import integer
+from fastmom.nn.callbacks.aliased import Metrics
 from fastmom.nn.callbacks.base import Callback, Logs, check_state
-from fastmom.nn.callbacks.history import Metrics
 from fastmom.nn.callbacks.monitor import Monitor, number_or_none
 
 Stamp: TypeAlias = tuple[int, int]      # size and time of modification: is it still the same file?
