@@ -242,7 +242,8 @@ def from_torch(optimizer: Optimizer, state: Mapping[str, Any], *,
                iterations: int | None = None) -> None:
     """Continue from the state dict of an optimizer of PyTorch.
 
-    These are SGD, Adam, AdamW, NAdam, RMSprop, Adagrad and, with ``layout="out_in"``, Muon.
+    These are SGD, Adam, AdamW, NAdam, RAdam, Adamax, RMSprop, Adagrad, Adadelta, Adafactor and,
+    with ``layout="out_in"``, Muon.
 
     Buffers, step counts and hyper-parameters are taken; clipping and the like stay as they are.
     What PyTorch's optimizer does not have (`decay` and `convention` of `SGD`, say) must be at its

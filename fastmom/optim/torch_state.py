@@ -36,6 +36,16 @@ TORCH: dict[str, tuple[dict[str, tuple[str, ...]], _Buffers]] = {
                  "weight_decay": ("weight_decay",),
                  "initial_accumulator_value": ("initial_accumulator",)},
                 {"sum": ("square", None)}),
+    "Adadelta": ({"lr": ("lr",), "rho": ("beta2",), "eps": ("eps",),
+                  "weight_decay": ("weight_decay",)},
+                 {"square_avg": ("square", None), "acc_delta": ("step_square", None)}),
+    "Adamax": ({name: _ADAM[name] for name in ("lr", "betas", "eps", "weight_decay")},
+               {"exp_avg": ("mean", None), "exp_inf": ("largest", None)}),
+    "RAdam": (_ADAM, _MOMENTS),
+    "Adafactor": ({"lr": ("lr",), "beta2_decay": ("beta2_decay",), "eps": ("eps1", "eps2"),
+                   "d": ("clipping_threshold",), "weight_decay": ("weight_decay",)},
+                  {"row_var": ("row", None), "col_var": ("column", None),
+                   "variance": ("square", None)}),
     "Muon": ({"lr": ("lr",), "momentum": ("momentum",), "nesterov": ("nesterov",),
               "weight_decay": ("weight_decay",), "ns_coefficients": ("ns_coefficients",),
               "ns_steps": ("ns_steps",), "eps": ("eps",), "adjust_lr_fn": ("scaling",)},
@@ -114,16 +124,17 @@ def _buffers(optimizer: Optimizer, groups: list[dict[str, Any]], state: Any,
                  for _ in mine["params"]]
     ages, buffers = [], []
     for i, (like, hypers) in enumerate(zip(own, hypers_of, strict=True)):
-        age, arrays = _entry(f"state[{i}]", optimizer, state.get(i, {}), hypers, iterations)
+        age, arrays = _entry(f"state[{i}]", optimizer, state.get(i, {}), like, hypers,
+                             iterations)
         start = hypers.get("initial_accumulator", 0.0)      # of a parameter that never stepped
         ages.append(age)
         buffers.append({n: arrays.get(n, np.full_like(a, start)) for n, a in like.items()})
     return ages, buffers
 
 
-def _entry(where: str, optimizer: Optimizer, entry: Any, hypers: Mapping[str, Any],
-           iterations: int | None) -> tuple[int, dict[str, Array]]:
-    """Return age and buffers of one parameter."""
+def _entry(where: str, optimizer: Optimizer, entry: Any, like: Mapping[str, Array],
+           hypers: Mapping[str, Any], iterations: int | None) -> tuple[int, dict[str, Array]]:
+    """Return age and buffers of one parameter, whose own are `like`."""
     name = type(optimizer).__name__
     if not isinstance(entry, Mapping):
         raise TypeError(f"{where} must be a dict, not {type(entry).__name__}")
@@ -139,7 +150,7 @@ def _entry(where: str, optimizer: Optimizer, entry: Any, hypers: Mapping[str, An
     if not entry:
         return 0, {}
     for key, (ours, switch) in names.items():
-        if ours not in arrays and (switch is None or hypers[switch]):
+        if ours in like and ours not in arrays and (switch is None or hypers[switch]):
             raise ValueError(f"{where} has no {key!r}")
     age = _age(where, entry)
     if "mu_product" in entry:

@@ -33,6 +33,13 @@ TORCH: list[tuple[type[fm.Optimizer], str, dict[str, Any]]] = [
     (fm.RMSprop, "RMSprop", {}),
     (fm.RMSprop, "RMSprop", {"centered": True, "momentum": 0.5, "alpha": 0.9, "eps": 1e-3}),
     (fm.Adagrad, "Adagrad", {"lr_decay": 0.1, "initial_accumulator_value": 0.2}),
+    (fm.Adadelta, "Adadelta", {"rho": 0.8, "weight_decay": 0.1}),
+    (fm.Adamax, "Adamax", {"betas": (0.5, 0.8), "eps": 1e-3, "weight_decay": 0.1}),
+    (fm.RAdam, "RAdam", {}),
+    (fm.RAdam, "RAdam", {"decoupled_weight_decay": True, "weight_decay": 0.1}),
+    (fm.Adafactor, "Adafactor", {}),
+    (fm.Adafactor, "Adafactor", {"eps": (0.1, 0.2), "d": 1.5, "beta2_decay": -0.5,
+                                 "weight_decay": 0.1, "maximize": True}),
 ]
 
 
@@ -43,7 +50,8 @@ def test_goes_on_where_torch_stopped(cls: Any, name: str, hyper: dict[str, Any],
     torch = pytest.importorskip("torch")
     request.addfinalizer(lambda: torch.set_default_dtype(torch.float32))
     torch.set_default_dtype(torch.float64)      # else NAdam's product of momenta is kept in float32
-    start = [np.random.default_rng(i).standard_normal(4 + i) for i in range(3)]
+    start = [np.random.default_rng(i).standard_normal(shape)
+             for i, shape in enumerate([(4,), (5,), (3, 2)])]
     theirs = [torch.from_numpy(a.copy()).requires_grad_() for a in start]
     optimizer = getattr(torch.optim, name)([{"params": theirs[:2]},
                                             {"params": theirs[2:], "lr": 0.02}], lr=0.01, **hyper)
@@ -178,6 +186,24 @@ def test_nadam_state_of_arrays() -> None:
     from_torch(optimizer, nadam_state())
     assert optimizer.iterations == 2
     assert optimizer.momentum_decay == 0.0
+
+
+def test_adafactor_state_of_arrays() -> None:
+    """Of a matrix and a vector, whose buffers differ."""
+    group = {"lr": 0.1, "beta2_decay": -0.8, "eps": (None, 1e-3), "d": 1.0, "weight_decay": 0,
+             "params": [0, 1]}
+    matrix = {"step": np.array(2.0), "row_var": np.full((3, 1), 2.0), "col_var": np.ones((1, 2))}
+    vector = {"step": np.array(2.0), "variance": np.ones(4)}
+    optimizer = fm.Adafactor([np.ones((3, 2)), np.ones(4)])
+    before = text(optimizer)
+    for wrong in ({0: vector}, {1: matrix}):
+        with pytest.raises(ValueError, match=r"state\[[01]\] has no '(row_var|variance)'"):
+            from_torch(optimizer, {"state": wrong, "param_groups": [group]})
+    assert text(optimizer) == before
+    from_torch(optimizer, {"state": {0: matrix, 1: vector}, "param_groups": [group]})
+    assert (optimizer.iterations, optimizer.eps1, optimizer.clipping_threshold) == (2, None, 1.0)
+    np.testing.assert_array_equal(optimizer.state[0]["row"], np.full((3, 1), 2.0))
+    np.testing.assert_array_equal(optimizer.state[1]["square"], np.ones(4))
 
 
 def test_parameters_without_state() -> None:
