@@ -126,6 +126,9 @@ class ExponentialSmoothing:
         self._debias = flag("debias", debias)
         self._state: dict[str, NDArray[Any]] = {}      # the value and the sums
 
+    def __repr__(self) -> str:
+        return f"ExponentialSmoothing({self.momentum!r}, debias={self.debias!r})"
+
     @property
     def momentum(self) -> float:
         return self._momentum

@@ -396,3 +396,7 @@ def test_a_state_is_a_mapping() -> None:
     state: Any = [1, 2]
     with pytest.raises(TypeError, match="state must be a mapping, not list"):
         ExponentialSmoothing().load_state_dict(state)
+
+
+def test_repr() -> None:
+    assert repr(ExponentialSmoothing(0.5)) == "ExponentialSmoothing(0.5, debias=True)"

@@ -11,6 +11,7 @@ LAYERS = {
     "Module": "Sequential", "CrossEntropyLoss": "SparseCategoricalCrossentropy(from_logits=True)",
     "BCELoss": "BinaryCrossentropy()", "MSELoss": "MeanSquaredError()",
     "BCEWithLogitsLoss": "BinaryCrossentropy(from_logits=True)", "L1Loss": "MeanAbsoluteError()",
+    "load_model": "Sequential.load(path)", "TensorBoard": "CSVLogger or JSONLogger",
     "HuberLoss": "Huber()", "one_hot": "to_categorical",
 }
 # Submodules of Keras, whose content is in fastmom.nn itself

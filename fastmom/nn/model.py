@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar, Self
 
 from fastmom.checks import flag, integer
 from fastmom.nn import saving
@@ -69,7 +70,9 @@ class Sequential(Network):
     ['accuracy', 'loss']
     """
 
-    settable = ("epoch", "stop_training", "batch_losses")
+    settable: ClassVar[Mapping[str, Callable[[str, Any], Any]]] = {
+        "epoch": partial(integer, low=0), "stop_training": flag,
+        "batch_losses": lambda name, value: value}
     epoch = 0
     stop_training = False
     batch_losses: Sequence[float] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,7 +28,8 @@ class Network:
     `Input`, the first layer's ``input_shape``, or the first data.
     """
 
-    settable: ClassVar[tuple[str, ...]] = ()    # attributes that may be assigned
+    # Attributes that may be assigned, and what checks their values
+    settable: ClassVar[Mapping[str, Callable[[str, Any], Any]]] = {}
 
     def __init__(self, layers: Iterable[Layer | Input], seed: int, dtype: str) -> None:
         if not isinstance(layers, Iterable):
@@ -57,7 +58,8 @@ class Network:
                                  f"{', '.join(self.settable)}")
         if not known and type(self).__module__.startswith("fastmom."):
             reject_unknown(type(self).__name__, [name], self.settable)
-        object.__setattr__(self, name, value)
+        check = self.settable.get(name)
+        object.__setattr__(self, name, value if check is None else check(name, value))
 
     # Description ----------------------------------------------------------------------------------
 

@@ -61,6 +61,9 @@ class GradientAccumulation:
         self._given = [False] * len(self._sums)
         self._adder = Engine(self._sums, [()] * len(self._sums))
 
+    def __repr__(self) -> str:
+        return f"GradientAccumulation({self.optimizer!r}, steps={self.steps})"
+
     def step(self, grads: Sequence[Array | None]) -> bool:
         """Add these gradients, and step once there are enough.
 

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from fastmom.types import Array, Params, Row
 
 
+# What other libraries' optimizers have, and what is done here instead
+COUNTERPARTS = {
+    "zero_grad": "gradients are yours: pass step() those of this step",
+    "minimize": "compute the gradients and call step(grads)",
+    "apply_gradients": "call step(grads)",
+    "learning_rate": "it is lr here",
+}
+
+
 class Grouped(Declared):
     """The part of `Optimizer` that keeps the values of its hyper-parameters."""
 
@@ -33,6 +42,13 @@ class Grouped(Declared):
         if not (name.startswith("_") or name == "param_groups" or hasattr(type(self), name)):
             reject_unknown(type(self).__name__, [name], self._hypers)
         super().__setattr__(name, value)
+
+    if not TYPE_CHECKING:       # where every attribute would seem to exist
+        def __getattr__(self, name: str) -> Any:
+            if name in COUNTERPARTS:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}: "
+                                     f"{COUNTERPARTS[name]}")
+            return object.__getattribute__(self, name)      # which raises as ever
 
     def _make_groups(self, params: Params) -> list[Values]:
         if isinstance(params, np.ndarray) or not isinstance(params, Sequence):
@@ -62,11 +78,15 @@ class Grouped(Declared):
         return self.param_groups[0]
 
     def __repr__(self) -> str:
-        names = {**self._options, **(self.param_groups[0] if len(self.param_groups) == 1 else {})}
-        names.pop("params", None)
-        always = [n for n in ("lr", "momentum") if n in names]
-        shown = (f"{n}={names[n]!r}" for n in dict.fromkeys([*always, *sorted(names)])
-                 if n in always or names[n] != self._hypers[n].default)
+        """Return the call that makes it; a list where the groups differ."""
+        groups = self.param_groups
+        given = {**{name: [value] for name, value in self._options.items()},
+                 **{name: [group[name] for group in groups] for name in self._group_hypers}}
+        told = {name: values if any(v != values[0] for v in values) else values[0]
+                for name, values in given.items()}
+        always = [n for n in ("lr", "momentum") if n in told]
+        shown = (f"{n}={told[n]!r}" for n in dict.fromkeys([*always, *sorted(told)])
+                 if n in always or told[n] != self._hypers[n].default)
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def _check_together(self, values: Mapping[str, Any]) -> None:

@@ -89,6 +89,9 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "seed": (lambda m: setattr(m, "seed", 3), AttributeError, "seed of Sequential cannot be"),
     "stop_traning": (lambda m: setattr(m, "stop_traning", True), TypeError,
                      "Sequential has no argument 'stop_traning'; did you mean 'stop_training'?"),
+    "epoch": (lambda m: setattr(m, "epoch", -1), ValueError, "epoch must be an integer >= 0"),
+    "stop": (lambda m: setattr(m, "stop_training", "no"), TypeError,
+             "stop_training must be True or False, not 'no'"),
     "foo": (lambda m: setattr(m, "foo", 3), TypeError, "Sequential has no argument 'foo'; allowed"),
 }
 

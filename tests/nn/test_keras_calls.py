@@ -216,7 +216,8 @@ def test_batch_normalization_is_batch_norm() -> None:
 @pytest.mark.parametrize(("name", "message"), [
     ("SGD", "optimizers are fastmom.SGD and the like"), ("Adam", "optimizers are fastmom.Adam"),
     ("RMSProp", "optimizers are fastmom.RMSprop"), ("optimizers", "optimizers are fastmom.SGD"),
-    ("Linear", "here it is Dense(units)"), ("ReLU", "here it is Activation('relu')"),
+    ("Linear", "here it is Dense(units)"), ("load_model", "here it is Sequential.load(path)"),
+    ("ReLU", "here it is Activation('relu')"),
     ("CrossEntropyLoss", "here it is SparseCategoricalCrossentropy(from_logits=True)"),
     ("Conv2D", "there is none; fastmom.nn has dense networks"), ("Dens", "did you mean 'Dense'?"),
     ("utils", "its content, as far as there is any, is in fastmom.nn itself"), ("xyzzy", "'xyzzy'"),

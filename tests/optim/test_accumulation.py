@@ -69,3 +69,8 @@ def test_rejected_gradients_add_nothing() -> None:
 def test_wrong_arguments(optimizer: Any, steps: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         fm.GradientAccumulation(optimizer, steps)
+
+
+def test_repr() -> None:
+    batches = fm.GradientAccumulation(fm.SGD([np.zeros(2)], lr=0.5), 4)
+    assert repr(batches) == "GradientAccumulation(SGD(lr=0.5, momentum=0.0), steps=4)"

@@ -47,8 +47,8 @@ class ModelCheckpoint(Callback):
     Raises
     ------
     TypeError, ValueError
-        If an argument is wrong or would have no effect; at the end of an epoch, if it has not the
-        metrics asked for.
+        If an argument is wrong or would have no effect; when the training begins, if a field cannot
+        be formatted or a metric will be missing.
     OSError
         If a file cannot be written or deleted.
     """
@@ -83,6 +83,12 @@ class ModelCheckpoint(Callback):
     @property
     def written(self) -> list[str]:
         return list(self._stamps)
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Raise for a field that cannot be formatted, before the first epoch."""
+        known = Metrics(dict.fromkeys(self.params.get("metrics", ()), 0.5))
+        if all(name in known or name == "epoch" for name in map(_name, _fields(self.path))):
+            self._path(0, known)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         path = self._path(epoch, logs or {})
@@ -123,7 +129,7 @@ class ModelCheckpoint(Callback):
     def _path(self, epoch: int, logs: Logs) -> str:
         try:
             return self.path.format_map(Metrics({**logs, "epoch": epoch + 1}))
-        except KeyError as error:
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"path {self.path!r}: {error.args[0]}") from None
 
     def state_dict(self) -> dict[str, Any]:

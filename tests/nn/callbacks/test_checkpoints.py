@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from training import Model, train
 
@@ -151,6 +152,20 @@ def test_a_figure_that_is_missing(tmp_path: Path, path: str, arguments: Any, mes
     with pytest.raises(ValueError, match=re.escape(message)):
         train([nn.ModelCheckpoint(tmp_path / path, **arguments)], LOSSES)
     assert files(tmp_path) == {}
+
+
+@pytest.mark.parametrize(("path", "message"), [
+    ("{epoch:s}.npz", "Unknown format code 's'"), ("{loss:d}.npz", "Unknown format code 'd'"),
+    ("{loss.x}.npz", "no attribute 'x'"), ("{loss[0]}.npz", "not subscriptable")])
+def test_a_field_that_cannot_be_formatted(tmp_path: Path, path: str, message: str) -> None:
+    model = nn.Sequential([nn.Dense(2, input_shape=(3,))])
+    model.compile("sgd")
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=f"path .*{message}"):
+        model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0,
+                  callbacks=[nn.ModelCheckpoint(tmp_path / path)])
+    for a, b in zip(before, model.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize(("path", "arguments", "error", "message"), [
