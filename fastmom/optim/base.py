@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -45,7 +46,7 @@ class Optimizer(Grouped):
         default=None, kw_only=True, shared=True,
         doc="Limit every gradient element to ``[-clip_value, clip_value]``, after the norm.")
     grad_scale: Number = Number(
-        default=1.0, open_low=True, kw_only=True, shared=True,
+        default=1.0, low=sys.float_info.min, kw_only=True, shared=True,
         doc="Gradients are divided by it first (loss scaling).")
     nonfinite: Choice = Choice(
         default="ignore", words=("ignore", "raise", "skip"), kw_only=True, shared=True,
