@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Adafactor"]
 
-BLOCK = 1 << 14     # elements of a tensor that are taken at once: their arrays fit in the cache
+BLOCK = 1 << 15     # elements of a tensor that are taken at once: their arrays fit in the cache
 Load = Callable[[int, Any], None]       # fills an array with the gradient from an element on
 Place = tuple[slice, slice]             # some matrices, and some rows of each
 

@@ -60,6 +60,25 @@ def test_a_disk_without_room_is_an_error(mapped: Any, monkeypatch: pytest.Monkey
     opt.bind([np.zeros(3)])
 
 
+@pytest.mark.parametrize("cls", [fm.Adafactor, fm.NovoGrad])
+def test_state_of_other_shapes(cls: Any, mapped: Any) -> None:
+    """Of mapped parameters and others together, in the bits of memory alone."""
+    params = [mapped.reshape(512, -1), np.zeros(3, np.float32)]
+    copies = [np.zeros(p.shape, np.float32) for p in params]
+    optimizers = cls(params), cls(copies)
+    for step in range(3):
+        grads = [np.random.default_rng(step).standard_normal(p.shape).astype(np.float32)
+                 for p in params]
+        for optimizer in optimizers:
+            assert optimizer.step(grads)
+    for p, q in zip(params, copies, strict=True):
+        assert p.any()
+        np.testing.assert_array_equal(p, q)
+    for own, other in zip(optimizers[0].state, optimizers[1].state, strict=True):
+        assert [a.tobytes() for a in own.values()] == [a.tobytes() for a in other.values()]
+    assert isinstance(next(iter(optimizers[0].state[0].values())), np.memmap)
+
+
 @pytest.mark.parametrize("error", ["real", errno.EOPNOTSUPP])
 def test_a_limit_on_file_size_is_an_error(
         mapped: Any, error: Any, monkeypatch: pytest.MonkeyPatch) -> None:
