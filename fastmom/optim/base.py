@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from fastmom.kernels import Engine
-from fastmom.kernels.arrays import check_array
-from fastmom.optim.buffers import zeros_beside
 from fastmom.optim.copying import refuse_shallow_copy
-from fastmom.optim.groups import Grouped
 from fastmom.optim.hyper import Choice, Flag, Limit, Number
+from fastmom.optim.stateful import Stateful
 
 if TYPE_CHECKING:
     from dataclasses import InitVar
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from fastmom.types import Array, Params, Row
 
 
-class Optimizer(Grouped):
+class Optimizer(Stateful):
     """Base of all optimizers.
 
     Notes
@@ -56,10 +54,6 @@ class Optimizer(Grouped):
     maximize: Flag = Flag(
         default=False, kw_only=True,
         doc="Step along the gradient instead of against it.")
-
-    state_names: ClassVar[tuple[str, ...]] = ()     # of arrays like the parameter
-    treats_matrices: ClassVar[bool] = False     # arrays with two axes take `_matrix_row`
-    matrix_state_names: ClassVar[tuple[str, ...]] = ()      # of those, as many
 
     def __init__(self, params: Params | None = None, *args: Any, **hyper: Any) -> None:
         self._start(self._named(args, hyper))
@@ -114,23 +108,6 @@ class Optimizer(Grouped):
         state, apart = self._new_state(new["params"], len(engine.params))
         self._attach(engine.extended(new["params"], state), [*self.param_groups, new], apart)
 
-    def _new_state(self, arrays: list[Array], first: int) -> tuple[list[tuple[Array, ...]],
-                                                                   list[dict[str, Array]]]:
-        """Return for each parameter the state that the engine updates, and by name the rest."""
-        for i, array in enumerate(arrays, first):
-            check_array(array, "params", i, True)
-        own = len(self.state_names)
-        apart = [self._state_apart(array) for array in arrays]
-        buffers = zeros_beside(arrays, [[array.shape] * own + [*shapes.values()]
-                                        for array, shapes in zip(arrays, apart, strict=True)])
-        return ([all_[:own] for all_ in buffers],
-                [dict(zip(names, all_[own:], strict=True))
-                 for names, all_ in zip(apart, buffers, strict=True)])
-
-    def _state_apart(self, array: Array) -> dict[str, tuple[int, ...]]:
-        """Return names and shapes of a parameter's state that the engine has no part in."""
-        return {}
-
     def _attach(self, engine: Engine, groups: list[Values],
                 apart: Sequence[dict[str, Array]] = ()) -> None:
         """Use this engine, whose parameters are those of the groups, from now on."""
@@ -147,13 +124,6 @@ class Optimizer(Grouped):
 
     def _bound(self, first: int) -> None:
         """Prepare the state of the parameters from the `first` on, which are new."""
-
-    def _bound_engine(self) -> Engine:
-        """Return the engine, or raise if there are no parameters yet."""
-        if self._engine is None:
-            raise RuntimeError(f"this {type(self).__name__} has no parameters yet: pass params or "
-                               f"call bind(params)")
-        return self._engine
 
     def _average(self, params: list[Array], averages: list[Array]) -> Engine:
         """Let each step move these averages as well: see `EMA`."""
@@ -267,30 +237,7 @@ class Optimizer(Grouped):
         """Return whether the row depends on hyper-parameters alone, not on the time."""
         return False
 
-    # State and counters ---------------------------------------------------------------------------
-
-    @property
-    def iterations(self) -> int:
-        """Steps taken so far."""
-        return 0 if self._engine is None else self._engine.iterations
-
-    @property
-    def state(self) -> list[dict[str, Array]]:
-        """The state buffers of each parameter by name, in the order of the parameters: views."""
-        if self._engine is None:
-            return []
-        names = [self.matrix_state_names if self._kinds[kind][1] else self.state_names
-                 for kind in self._kind_of]
-        # a running average, if there is one, comes after
-        moved = [dict(zip(own, arrays, strict=False))
-                 for own, arrays in zip(names, self._engine.state, strict=True)]
-        return [{name: a.view() for name, a in {**own, **apart}.items()}
-                for own, apart in zip(moved, self._apart, strict=True)]
-
-    @property
-    def grad_norm(self) -> float:
-        """Global norm of the latest gradients before clipping; NaN where no option needed it."""
-        return math.nan if self._engine is None else self._engine.norm
+    # Copies and data ------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Return all but the parameters as data: see `fastmom.optim.state.state_dict`."""

@@ -32,6 +32,8 @@ class Grouped(Declared):
         """Begin without parameters."""
         self._engine: Engine | None = None
         self._rows: list[Row] | None = None
+        self._kinds: list[tuple[int, bool]] = []        # a group, and whether of its matrices
+        self._kind_of: list[int] = []                   # of each parameter
         self._apart: list[dict[str, Array]] = []        # state that the engine has no part in
         self._options = Values(self, self._shared_hypers, hyper, {})
         self._defaults = Values(self, self._group_hypers, hyper, {"params": []})

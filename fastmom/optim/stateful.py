@@ -1,0 +1,69 @@
+"""The state that an optimizer keeps beside its parameters."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar
+
+from fastmom.kernels.arrays import check_array
+from fastmom.optim.buffers import zeros_beside
+from fastmom.optim.groups import Grouped
+
+if TYPE_CHECKING:
+    from fastmom.kernels import Engine
+    from fastmom.types import Array
+
+
+class Stateful(Grouped):
+    """The part of `Optimizer` that has state and counters."""
+
+    state_names: ClassVar[tuple[str, ...]] = ()     # of arrays like the parameter
+    treats_matrices: ClassVar[bool] = False     # arrays with two axes take `_matrix_row`
+    matrix_state_names: ClassVar[tuple[str, ...]] = ()      # of those, as many
+
+    def _bound_engine(self) -> Engine:
+        """Return the engine, or raise if there are no parameters yet."""
+        if self._engine is None:
+            raise RuntimeError(f"this {type(self).__name__} has no parameters yet: pass params or "
+                               f"call bind(params)")
+        return self._engine
+
+    def _new_state(self, arrays: list[Array], first: int) -> tuple[list[tuple[Array, ...]],
+                                                                   list[dict[str, Array]]]:
+        """Return for each parameter the state that the engine updates, and by name the rest."""
+        for i, array in enumerate(arrays, first):
+            check_array(array, "params", i, True)
+        own = len(self.state_names)
+        apart = [self._state_apart(array) for array in arrays]
+        buffers = zeros_beside(arrays, [[array.shape] * own + [*shapes.values()]
+                                        for array, shapes in zip(arrays, apart, strict=True)])
+        return ([all_[:own] for all_ in buffers],
+                [dict(zip(names, all_[own:], strict=True))
+                 for names, all_ in zip(apart, buffers, strict=True)])
+
+    def _state_apart(self, array: Array) -> dict[str, tuple[int, ...]]:
+        """Return names and shapes of a parameter's state that the engine has no part in."""
+        return {}
+
+    @property
+    def iterations(self) -> int:
+        """Steps taken so far."""
+        return 0 if self._engine is None else self._engine.iterations
+
+    @property
+    def state(self) -> list[dict[str, Array]]:
+        """The state buffers of each parameter by name, in the order of the parameters: views."""
+        if self._engine is None:
+            return []
+        names = [self.matrix_state_names if self._kinds[kind][1] else self.state_names
+                 for kind in self._kind_of]
+        # a running average, if there is one, comes after
+        moved = [dict(zip(own, arrays, strict=False))
+                 for own, arrays in zip(names, self._engine.state, strict=True)]
+        return [{name: a.view() for name, a in {**own, **apart}.items()}
+                for own, apart in zip(moved, self._apart, strict=True)]
+
+    @property
+    def grad_norm(self) -> float:
+        """Global norm of the latest gradients before clipping; NaN where no option needed it."""
+        return math.nan if self._engine is None else self._engine.norm
