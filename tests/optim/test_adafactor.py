@@ -102,6 +102,22 @@ def test_rejected_step_changes_nothing(spoil: Callable[[Any, Any], Any], error: 
     assert optimizer.iterations == 1
 
 
+def test_one_step_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    optimizer = fm.Adafactor([np.ones((4, 6)), np.ones(3)])
+    update, refused = adafactor.update, []
+
+    def interrupted(*arguments: Any) -> None:
+        with pytest.raises(RuntimeError, match="being stepped in another thread"):
+            optimizer.step([np.ones((4, 6)), np.ones(3)])
+        refused.append(True)
+        update(*arguments)
+
+    monkeypatch.setattr(adafactor, "update", interrupted)
+    assert optimizer.step([np.ones((4, 6)), np.ones(3)])
+    assert refused == [True, True]
+    assert optimizer.iterations == 1
+
+
 def test_gradients_are_told_within_a_step_alone() -> None:
     engine = fm.Adafactor([np.ones(3)])._bound_engine()
     for ask in (engine.norms, lambda: engine.load(0, 0, np.ones(3))):
