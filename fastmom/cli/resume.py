@@ -36,7 +36,7 @@ READ: dict[str, Callable[[str], Any]] = {
 
 
 class Record(nn.History):
-    """The history of a training over all its sessions, and what it needs to go on.
+    """The history of a training over all its runs, and what it needs to go on.
 
     Attributes
     ----------
@@ -49,9 +49,9 @@ class Record(nn.History):
     observers : dict of Callback
         The callbacks whose state belongs to the training, by name.
     written : list
-        The checkpoints of earlier sessions: name, bytes, time of modification.
+        The checkpoints of earlier runs: name, bytes, time of modification.
     source : Path or None
-        The checkpoint from which this session goes on.
+        The checkpoint from which this run goes on.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -65,7 +65,7 @@ class Record(nn.History):
         self._pending = False
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        if not hasattr(self, "epoch"):      # else a session that goes on with what is there
+        if not hasattr(self, "epoch"):      # else a run that goes on with what is there
             super().on_train_begin(logs)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -216,10 +216,10 @@ def resumed(directory: Path) -> tuple[nn.Sequential, Record]:
     ValueError
         If there is none, or it is not of `fastmom train`.
     """
-    session = checkpoint.load_latest(directory, read) if directory.is_dir() else None
-    if session is None:
+    found = checkpoint.load_latest(directory, read) if directory.is_dir() else None
+    if found is None:
         raise ValueError(f"--resume: there is no whole checkpoint in {directory}")
-    return session
+    return found
 
 
 def read(path: Path) -> tuple[nn.Sequential, Record]:
