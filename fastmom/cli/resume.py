@@ -216,10 +216,10 @@ def resumed(directory: Path) -> tuple[nn.Sequential, Record]:
     ValueError
         If there is none, or it is not of `fastmom train`.
     """
-    found = checkpoint.load_latest(directory, read) if directory.is_dir() else None
-    if found is None:
+    newest = checkpoint.load_latest(directory, read) if directory.is_dir() else None
+    if newest is None:
         raise ValueError(f"--resume: there is no whole checkpoint in {directory}")
-    return found
+    return newest
 
 
 def read(path: Path) -> tuple[nn.Sequential, Record]:

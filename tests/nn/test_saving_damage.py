@@ -128,7 +128,8 @@ DAMAGE: list[tuple[str, Callable[[Path], Any], str]] = [
      "needs a last layer with activation='sigmoid'"),
     ("an unknown metric", extra(compiled={
         "loss": {"name": "sparse_categorical_crossentropy"}, "metrics": ["recall"]}), "'recall'"),
-    ("an unknown optimizer", optimizer(optimizer="Shampoo"), "its optimizer 'shampoo' is not known"),
+    ("an unknown optimizer", optimizer(optimizer="Shampoo"),
+     "its optimizer 'shampoo' is not known"),
     ("another optimizer", optimizer(optimizer="SGD"), "SGD has no argument"),
     ("a wrong value", group(lr=-1), "lr must be a finite number >= 0, not -1"),
     ("a wrong schedule", group(lr={"schedule": "Up"}), "data['schedule'] must be one of"),
