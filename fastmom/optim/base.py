@@ -115,7 +115,7 @@ class Optimizer(Stateful):
         self._engine, self.param_groups = engine, groups
         self._apart += apart
         self._group_of = [i for i, group in enumerate(groups) for _ in group["params"]]
-        kinds = [(i, self.treats_matrices and array.ndim == 2)
+        kinds = [(i, self.treats_matrices and np.asarray(array).ndim == 2)
                  for i, array in zip(self._group_of, engine.params, strict=True)]
         self._kinds = list(dict.fromkeys(kinds))
         self._kind_of = [self._kinds.index(kind) for kind in kinds]

@@ -46,7 +46,8 @@ def zeros_beside(arrays: Sequence[Array],
 
 def _size(array: Array, shapes: Sequence[Shape]) -> int:
     """Return the bytes that these arrays take at most."""
-    return sum(math.prod(shape) * array.itemsize + 2 * LINE for shape in shapes)
+    itemsize = np.asarray(array).itemsize       # a subclass may say anything
+    return sum(math.prod(shape) * itemsize + 2 * LINE for shape in shapes)
 
 
 def _carve(memory: Any, start: int, array: Any,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from fastmom.kernels.arrays import check_array
 from fastmom.optim.buffers import zeros_beside
@@ -34,9 +36,11 @@ class Stateful(Grouped):
         for i, array in enumerate(arrays, first):
             check_array(array, "params", i, True)
         own = len(self.state_names)
-        apart = [self._state_apart(array) for array in arrays]
+        # a subclass may report another shape than its memory has
+        plain: list[Any] = [np.asarray(array) for array in arrays]
+        apart = [self._state_apart(array) for array in plain]
         buffers = zeros_beside(arrays, [[array.shape] * own + [*shapes.values()]
-                                        for array, shapes in zip(arrays, apart, strict=True)])
+                                        for array, shapes in zip(plain, apart, strict=True)])
         return ([all_[:own] for all_ in buffers],
                 [dict(zip(names, all_[own:], strict=True))
                  for names, all_ in zip(apart, buffers, strict=True)])
