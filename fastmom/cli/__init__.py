@@ -20,7 +20,7 @@ COMMANDS = (train, compare, landscape, info)    # as `fastmom --help` lists them
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status.
 
-    It is 2 for bad input, 3 for a training that has diverged, 130 after Ctrl-C, and 141 once nobody
+    It is 2 for bad input, 3 if all trainings have diverged, 130 after Ctrl-C, and 141 once nobody
     reads the output.
     """
     if sys.stdout is None:      # closed by whoever has started the program

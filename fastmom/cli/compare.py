@@ -29,6 +29,7 @@ from fastmom.cli.network import (
     one_blas_thread,
 )
 from fastmom.cli.options import (
+    DIVERGED,
     INTERRUPTED,
     MOMENTUM,
     OK,
@@ -147,6 +148,8 @@ def run(args: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             print(f"interrupted after {len(runs)} of {total} runs")
             status = INTERRUPTED
+    if status == OK and all(found.diverged for found in runs):
+        status = DIVERGED
     if runs:
         by_label = {label: [found for found in runs if found.label == label] for label in methods}
         summaries = {label: summary(found, args.target) for label, found in by_label.items()

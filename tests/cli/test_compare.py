@@ -148,7 +148,7 @@ def test_a_run_that_diverges_is_reported(digits: Path, tmp_path: Path,
 
 
 def test_all_diverge(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert compare(digits, "--lr", 1e30, "--momentum", 0, 0.9, "--seeds", 1) == 0
+    assert compare(digits, "--lr", 1e30, "--momentum", 0, 0.9, "--seeds", 1) == 3
     out, err = capsys.readouterr()
     assert err == ""
     assert out.count("diverged at ") == 2
