@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -16,17 +16,31 @@ if TYPE_CHECKING:
     from fastmom.types import Array, Params, Row
 
 
-# What other libraries' optimizers have, and what is done here instead
-COUNTERPARTS = {
-    "zero_grad": "gradients are yours: pass step() those of this step",
-    "minimize": "compute the gradients and call step(grads)",
-    "apply_gradients": "call step(grads)",
-    "learning_rate": "it is lr here",
-}
+class Elsewhere:
+    """A name that other libraries' optimizers have: says what is done here instead.
+
+    A descriptor, since ``__getattr__`` would make each look-up of any attribute slower.
+    """
+
+    def __init__(self, instead: str) -> None:
+        self.instead = instead
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, optimizer: object, owner: type) -> NoReturn:
+        raise AttributeError(f"{owner.__name__!r} object has no attribute {self.name!r}: "
+                             f"{self.instead}")
 
 
 class Grouped(Declared):
     """The part of `Optimizer` that keeps the values of its hyper-parameters."""
+
+    if not TYPE_CHECKING:       # to checkers they would exist
+        zero_grad = Elsewhere("gradients are yours: pass step() those of this step")
+        minimize = Elsewhere("compute the gradients and call step(grads)")
+        apply_gradients = Elsewhere("call step(grads)")
+        learning_rate = Elsewhere("it is lr here")
 
     def _start(self, hyper: Mapping[str, Any]) -> None:
         """Begin without parameters."""
@@ -44,13 +58,6 @@ class Grouped(Declared):
         if not (name.startswith("_") or name == "param_groups" or hasattr(type(self), name)):
             reject_unknown(type(self).__name__, [name], self._hypers)
         super().__setattr__(name, value)
-
-    if not TYPE_CHECKING:       # where every attribute would seem to exist
-        def __getattr__(self, name: str) -> Any:
-            if name in COUNTERPARTS:
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}: "
-                                     f"{COUNTERPARTS[name]}")
-            return object.__getattribute__(self, name)      # which raises as ever
 
     def _make_groups(self, params: Params) -> list[Values]:
         if isinstance(params, np.ndarray) or not isinstance(params, Sequence):
