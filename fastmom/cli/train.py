@@ -122,7 +122,8 @@ def run(args: argparse.Namespace) -> int:
         record = Record({**settings, **hyper_of(optimizer, given)})
     record.config["threads"] = args.threads
     check_plateaus(record)
-    dataset, crc32 = load(record)
+    dataset = load_data(record.config["data"])
+    crc32 = resume.fingerprint(dataset) if args.checkpoint else 0
     about = describe(dataset, record.config)
     if model is None:
         model = make_model(record.config, dataset.x_train.shape[1:], record.config["seed"],
@@ -170,12 +171,6 @@ def check_plateaus(record: Record) -> None:
     if record.observers and not record.config["validation_split"]:
         raise ValueError(f"{option_of(min(record.observers))}-schedule: ReduceOnPlateau needs "
                          f"--validation-split: it must not look at the test set")
-
-
-def load(record: Record) -> tuple[data.Dataset, int]:
-    """Return the samples and their checksum."""
-    dataset = load_data(record.config["data"])
-    return dataset, resume.fingerprint(dataset)
 
 
 def settings_line(record: Record, optimizer: Any) -> str:
