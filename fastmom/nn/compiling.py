@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from fastmom.checks import reject_unknown
@@ -11,6 +12,7 @@ from fastmom.nn.losses import get_loss
 from fastmom.nn.metrics import get_metric
 from fastmom.nn.stack import Stack
 from fastmom.optim import OPTIMIZERS, Optimizer
+from fastmom.types import Array
 
 # The loss of a model that says none, by its last activation
 LOSS_OF = {"softmax": "sparse_categorical_crossentropy", "sigmoid": "binary_crossentropy"}
@@ -25,7 +27,8 @@ def make_task(stack: Stack, optimizer: Any, loss: Any, metrics: Any,
     TypeError, ValueError
         If an argument is wrong, or loss, metrics and the last layer do not fit together.
     RuntimeError
-        If there are no layers, or the optimizer is bound already.
+        If there are no layers, or the optimizer is bound already, to other arrays than the
+        network's parameters in their order.
     """
     optimizer = _optimizer(optimizer, hyper)
     head = _last_activation(stack)
@@ -38,7 +41,7 @@ def make_task(stack: Stack, optimizer: Any, loss: Any, metrics: Any,
     if not isinstance(metrics, (list, tuple)):
         raise TypeError(f"metrics must be a name, a list or None, not {metrics!r}")
     functions = dict(get_metric(metric, chosen) for metric in metrics)
-    if stack.input_shape is not None:
+    if stack.input_shape is not None and not _is_bound_to(optimizer, stack.params):
         optimizer.bind(stack.params)
     return Task(optimizer, chosen, list(metrics), functions)
 
@@ -56,6 +59,11 @@ def _optimizer(given: Any, hyper: Mapping[str, Any]) -> Optimizer:
     return made
 
 
+def _is_bound_to(optimizer: Optimizer, params: Sequence[Array]) -> bool:
+    bound = [array for group in optimizer.param_groups for array in group["params"]]
+    return [id(array) for array in bound] == [id(array) for array in params]
+
+
 def _last_activation(stack: Stack) -> str:
     if not stack.layers:
         raise RuntimeError("the model has no layers: add some before compiling it")
@@ -68,16 +76,40 @@ def _last_activation(stack: Stack) -> str:
 def stored(task: Task) -> dict[str, Any]:
     """Return a task without the network's arrays, for `restored`."""
     optimizer = task.optimizer
-    hyper = {**optimizer._options, **optimizer.param_groups[0]}
-    bound = bool(hyper.pop("params"))
-    return {"optimizer": type(optimizer), "hyper": hyper, "loss": task.loss,
-            "metrics": task.metrics, "state": optimizer.state_dict() if bound else None}
+    groups = [{**group, "params": len(group["params"])} for group in optimizer.param_groups]
+    bound = groups[0]["params"] > 0
+    return {"optimizer": type(optimizer), "options": dict(optimizer._options), "groups": groups,
+            "loss": task.loss, "metrics": task.metrics,
+            "state": optimizer.state_dict() if bound else None}
 
 
 def restored(stored: Mapping[str, Any], stack: Stack) -> Task:
     """Return the same task for a copy of the network."""
-    task = make_task(stack, stored["optimizer"](**stored["hyper"]), stored["loss"],
-                     stored["metrics"], {})
+    optimizer = remade(stored["optimizer"], stored["options"], stored["groups"], stack)
+    task = make_task(stack, optimizer, stored["loss"], stored["metrics"], {})
     if stored["state"] is not None:
         task.optimizer.load_state_dict(stored["state"])
     return task
+
+
+def remade(kind: type[Optimizer], options: Mapping[str, Any],
+           groups: Sequence[Mapping[str, Any]], stack: Stack) -> Optimizer:
+    """Return an optimizer with these hyper-parameters, bound if it had several groups.
+
+    Parameters
+    ----------
+    kind : type
+    options : mapping
+        Hyper-parameters that all groups share.
+    groups : sequence of mapping
+        The others of each group, and under ``"params"`` how many arrays it has.
+    stack : Stack
+        Whose parameters the groups share out, in their order.
+    """
+    own = [{name: value for name, value in group.items() if name != "params"} for group in groups]
+    optimizer = kind(**options, **own[0])
+    if len(groups) > 1:
+        rest = iter(stack.params)
+        optimizer.bind([{**group, "params": list(islice(rest, count["params"]))}
+                        for group, count in zip(own, groups, strict=True)])
+    return optimizer

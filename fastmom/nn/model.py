@@ -131,7 +131,8 @@ class Sequential(Network):
         Parameters
         ----------
         optimizer : Optimizer or str
-            An optimizer without params, which is bound to this model's, or its name.
+            An optimizer without params, which is bound to this model's, or its name. One that has
+            `params` of this model already, all and in their order, may have them in groups.
         loss : str or Loss, optional
             "sparse_categorical_crossentropy", "categorical_crossentropy", "binary_crossentropy",
             "mean_squared_error" ("mse"), "mean_absolute_error" ("mae") or "huber". By default what
@@ -147,7 +148,7 @@ class Sequential(Network):
         TypeError, ValueError
             If an argument is wrong, or loss, metrics and the last layer do not fit together.
         RuntimeError
-            If the optimizer is bound already, or another thread uses the model.
+            If the optimizer is bound to other arrays, or another thread uses the model.
         """
         with self._guard.change("compile"):
             self._set_task(make_task(self._stack, optimizer, loss, metrics, hyper))

@@ -11,6 +11,7 @@ import numpy as np
 from fastmom import checkpoint
 from fastmom.checkpoint import CheckpointError
 from fastmom.checks import integer
+from fastmom.nn.compiling import remade
 from fastmom.nn.layer_base import Layer
 from fastmom.nn.loop import Task
 from fastmom.nn.losses import LOSSES, Loss
@@ -146,7 +147,8 @@ def _made(make: Callable[..., Model], saved: checkpoint.OpenCheckpoint) -> Model
     if "weights_rng" in extra:      # for layers that are added later
         model._stack.rng.bit_generator.state = extra["weights_rng"]
     if (compiled := extra["compiled"]) is not None:
-        model.compile(_optimizer(saved.optimizer), _loss(compiled["loss"]), compiled["metrics"])
+        model.compile(_optimizer(saved.optimizer, model._stack), _loss(compiled["loss"]),
+                      compiled["metrics"])
     for layer, numbers in zip(_counting(layers), extra["dropout"], strict=True):
         for name, value in zip(layer.counters, numbers, strict=True):
             setattr(layer, name, integer(f"dropout {name}", value, 0, 2 ** 64 - 1))
@@ -212,19 +214,23 @@ def _compiled(task: Task) -> dict[str, Any]:
     return {"loss": {"name": loss.name, **options}, "metrics": list(task.metrics)}
 
 
-def _optimizer(state: Any) -> Optimizer:
+def _optimizer(state: Any, stack: Stack) -> Optimizer:
     """One with the hyper-parameters of this state dict, which decide what state it has."""
     kind = _known("optimizer", state["optimizer"].lower(), OPTIMIZERS)
-    group, = state["groups"]
-    hyper = {}
-    for name, value in {**state["options"], **group}.items():
+    groups = [_hyper(group) | {"params": len(group["params"])} for group in state["groups"]]
+    if len(groups) > 1 and sum(group["params"] for group in groups) != len(stack.params):
+        raise ValueError(f"its optimizer's groups are not for {len(stack.params)} parameters")
+    return remade(kind, _hyper(state["options"]), groups, stack)
+
+
+def _hyper(values: Mapping[str, Any]) -> dict[str, Any]:
+    made = {}
+    for name, value in values.items():
         if isinstance(value, dict) and "callable" in value:
             raise ValueError(f"its optimizer's {name} was the function {value['callable']}, which "
                              f"cannot be stored; a schedule can")
-        if name != "params":
-            hyper[name] = Schedule.from_dict(value) if isinstance(value, dict) else value
-    optimizer: Optimizer = kind(**hyper)
-    return optimizer
+        made[name] = Schedule.from_dict(value) if isinstance(value, dict) else value
+    return made
 
 
 def _loss(description: Mapping[str, Any]) -> Loss:

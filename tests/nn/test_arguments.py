@@ -187,7 +187,7 @@ def test_wrong_compiling(make: Any, problem: Any, state: Any, arguments: dict[st
 
 def test_compiling_with_an_optimizer_in_use(make: Any, problem: Any, state: Any) -> None:
     model, other = make(), make(momentum=0.9)
-    for optimizer in (other.optimizer, model.optimizer, fm.SGD([np.zeros(3)])):
+    for optimizer in (other.optimizer, fm.SGD([np.zeros(3)])):
         with pytest.raises(RuntimeError, match="bound to its parameters already"):
             model.compile(optimizer, metrics=[])
     assert model.optimizer.momentum == 0
