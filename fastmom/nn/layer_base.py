@@ -243,6 +243,7 @@ class Layer(Registered):
         params, kept, places = state.pop("_arrays", (None, None, {}))
         vars(self).update(state)
         if params is not None:
+            params, kept = map(_writeable, (params, kept))
             grads = [np.zeros_like(p) for p in params]
             arrays = [*params, *kept, *grads]
             vars(self).update({name: arrays[i] for name, i in places.items()},
@@ -281,3 +282,8 @@ def copy_into(own: Sequence[Array], weights: Any) -> None:
         check_fits(f"weights[{i}]", new, mine)
     for mine, new in zip(own, weights, strict=True):
         mine[...] = new
+
+
+def _writeable(arrays: Sequence[Any]) -> list[Any]:
+    """Copy those that cannot be trained: joblib maps files read-only if it is asked to."""
+    return [array if array.flags.writeable else np.array(array) for array in arrays]

@@ -105,6 +105,17 @@ def test_a_copy_of_a_model_before_its_first_use(how: str, problem: Any) -> None:
     assert plain.output_shape == (4,)
 
 
+def test_a_model_from_a_read_only_file_trains_on(problem: Any, tmp_path: Path) -> None:
+    joblib = pytest.importorskip("joblib")
+    (x, y), model = problem(30), network(fm.SGD(momentum=0.9))
+    model.fit(x, y, verbose=0)
+    joblib.dump(model, tmp_path / "model.pkl")
+    other = joblib.load(tmp_path / "model.pkl", mmap_mode="r")
+    for each in (model, other):
+        each.fit(x, y, verbose=0)
+    check_alike(model, other, x, y)
+
+
 def test_a_copy_carries_no_buffers(problem: Any) -> None:
     model = network(fm.SGD(momentum=0.9))
     empty = len(pickle.dumps(model))

@@ -1,0 +1,1 @@
+"""fastmom in other libraries: one file each, imported only when asked for."""
