@@ -27,6 +27,7 @@ def test_a_missing_library(module: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_name_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "sklearn.base", raising=False)
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(ImportError, match="estimators need scikit-learn: pip install scikit-learn"):
         need("sklearn.base", "sklearn", "estimators", "scikit-learn")
