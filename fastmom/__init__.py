@@ -81,10 +81,10 @@ if not TYPE_CHECKING:       # where every name would seem to exist
             optim = import_module("fastmom.optim")
             if name == "__all__":
                 value = sorted({*LAZY, *optim.__all__})
-            elif name in optim.__all__:
-                value = getattr(optim, name)
-            else:
-                raise AttributeError(f"module 'fastmom' has no attribute {name!r}")
+            else:       # `optim` loads families of optimizers until one has the name
+                value = getattr(optim, name, None)
+                if not (isinstance(value, type) and issubclass(value, optim.Optimizer)):
+                    raise AttributeError(f"module 'fastmom' has no attribute {name!r}")
         globals()[name] = value
         return value
 
