@@ -27,6 +27,8 @@ cdef enum:
 
 cdef struct Work
 ctypedef void (*Slice)(const Work* work, Py_ssize_t s, char* out) noexcept nogil
+ctypedef void (*Range)(const Work* work, Py_ssize_t first, Py_ssize_t stop,
+                      char* out) noexcept nogil
 
 cdef struct Work:               # products with one batch; what the threads see
     const char* source          # samples of n numbers of so many bytes
@@ -35,17 +37,21 @@ cdef struct Work:               # products with one batch; what the threads see
     const long long* order      # which of them are the batch's rows, or NULL: the first ones
     const long long* ahead      # the coming batch's
     Py_ssize_t n_ahead
-    double scale
+    double scale, offset
     Py_ssize_t rows, n, width   # x is rows by n, the weights n by width
     Py_ssize_t slices, columns  # how x is cut, and columns of a slice but for the last
-    char* values                # by slice, then by sample ...
+    Gather gather               # of a dense batch that is not used where it lies, or NULL
+    char* values                # a dense batch's rows; of a sparse one by slice, then by sample ...
     int* places
     int* starts
     char* values_by_column      # ... and by column, or NULL
     int* places_by_column
     int* starts_by_column
     Slice loop
-    const char* base            # the other factor
+    Range range                 # instead of a loop over slices, one over ranges of `size`,
+    Py_ssize_t size, grain      # cut at multiples of the grain
+    const char* base            # the other factor,
+    const char* other           # the weights where that is a gradient
     char* out                   # of the first slice,
     char* rest                  # of the others,
     Py_ssize_t stride           # bytes between these
@@ -66,3 +72,7 @@ cdef struct LayerLoops:
     Slice product[N_FORMS]
     Slice gradient[N_FORMS]
     Loop add_slices[N_FORMS]
+    bint own_products           # whether there are dense ones, or NumPy's are faster
+    Range dense_product[N_FORMS]
+    Range dense_gradient[N_FORMS]
+    Range dense_back[N_FORMS]

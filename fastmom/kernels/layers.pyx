@@ -12,7 +12,7 @@ from libc.stdint cimport uint32_t, uint64_t
 import numpy as np
 
 from fastmom.kernels.arrays cimport PyArray_BYTES, RawArray, size_of
-from fastmom.kernels.layer_loops cimport N_FORMS, N_SOURCES, SPARE, Loop, Reduction, Slice, Work
+from fastmom.kernels.layer_loops cimport N_FORMS, N_SOURCES, SPARE, Loop, Range, Reduction, Slice, Work
 from fastmom.kernels.loops cimport loops
 from fastmom.kernels.system cimport flushing, fm_float_mode, fm_flush_begin, fm_flush_end
 from fastmom.kernels.team cimport Pace, spread
@@ -23,6 +23,9 @@ ctypedef char* Memory
 
 cdef enum:
     SLICE = 65536           # weights of a slice
+    MOST_SLICES = 3         # of a dense batch: more weights, with gradient and state, leave the cache
+    LEAST_COLUMNS = 256     # of a dense batch's slice: below, adding the slices costs too much
+    GRAIN = 8               # rows of weights, a multiple of which each thread takes
     SERIAL_BELOW = 100000   # multiplications: below this, waking a team costs more than it saves
 
 cdef double DENSITY = 0.3   # share of nonzeros up to which skipping the zeros pays
@@ -30,6 +33,7 @@ cdef double DENSITY = 0.3   # share of nonzeros up to which skipping the zeros p
 # Arguments ----------------------------------------------------------------------------------------
 
 cdef int[N_SOURCES] KIND = [cnp.NPY_FLOAT, cnp.NPY_DOUBLE, cnp.NPY_UINT8]
+DTYPE = (np.float32, np.float64)
 
 
 cdef char* data(object array, int kind, Py_ssize_t size) except NULL:
@@ -124,9 +128,10 @@ def gather(source, order, out, double scale=1, double offset=0) -> None:
     cdef Py_ssize_t size = elements_of(source)
     cdef const long long* o = order_of(order, limit)
     cdef int form = form_of(out), kind = source_of(source)
-    cdef Py_ssize_t[2] n = [rows, size // limit if limit else 0]
+    cdef Py_ssize_t length = size // limit if limit else 0
+    cdef Py_ssize_t[4] n = [rows, length, length, length]
     cdef double[2] c = [scale, offset]
-    cdef Memory[2] a = [target(out, KIND[form], rows * n[1]), <char*>o]
+    cdef Memory[2] a = [target(out, KIND[form], rows * length), <char*>o]
     cdef char* x = data(source, KIND[kind], size)
     cdef fm_float_mode mode = begin(flushing())
     loops().layers.gather[kind][form](a, n, c, x)
@@ -225,7 +230,7 @@ def count_hits(p, labels) -> int:
                               size // rows if rows else 0)
 
 
-# Products with a batch that is mostly zero --------------------------------------------------------
+# Products with a batch ----------------------------------------------------------------------------
 
 def is_sparse(x) -> bool:
     """Return whether so much of x (uint8, float32 or float64) is zero that skipping it pays."""
@@ -235,4 +240,4 @@ def is_sparse(x) -> bool:
     return DENSITY * size >= loops().layers.count_nonzeros[source](memory, size)
 
 
-include "nonzeros.pxi"
+include "batches.pxi"

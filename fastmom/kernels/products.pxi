@@ -88,10 +88,9 @@ cdef void product(const Work* work, Py_ssize_t s, real* out) noexcept nogil:
 _layers.product = [<Slice>product[float], <Slice>product[double]]
 
 
-cdef void fetch(const Work* work, Py_ssize_t s) noexcept nogil:
-    """Ask for this slice of the coming batch: its samples lie anywhere in memory."""
-    cdef Py_ssize_t bytes = work.source_bytes
-    cdef Py_ssize_t first = s * work.columns, size = min(work.columns, work.n - first) * bytes, r, i
+cdef void fetch(const Work* work, Py_ssize_t first, Py_ssize_t columns) noexcept nogil:
+    """Ask for these columns of the coming batch: its samples lie anywhere in memory."""
+    cdef Py_ssize_t bytes = work.source_bytes, size = columns * bytes, r, i
     for r in range(work.n_ahead):
         for i in range(0, size, 64):
             fm_prefetch(work.source + (work.ahead[r] * work.n + first) * bytes + i)
@@ -99,10 +98,11 @@ cdef void fetch(const Work* work, Py_ssize_t s) noexcept nogil:
 
 cdef void gradient(const Work* work, Py_ssize_t s, real* out) noexcept nogil:
     # the slice's rows of out = x.T @ base
-    cdef Py_ssize_t first = s * work.columns, room = s * (work.rows * work.columns + SPARE)
-    fetch(work, s)
+    cdef Py_ssize_t first = s * work.columns, n = min(work.columns, work.n - first)
+    cdef Py_ssize_t room = s * (work.rows * work.columns + SPARE)
+    fetch(work, first, n)
     multiply(<const real*>work.values_by_column + room, work.places_by_column + room,
-             work.starts_by_column + s * (work.columns + 2), min(work.columns, work.n - first),
+             work.starts_by_column + s * (work.columns + 2), n,
              <const real*>work.base, work.width, out + first * work.width)
 
 _layers.gradient = [<Slice>gradient[float], <Slice>gradient[double]]

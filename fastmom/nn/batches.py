@@ -46,18 +46,18 @@ class Batches:
         buffer : ndarray
             The inputs are gathered in its first rows, unless the Dense takes their nonzeros.
         """
-        self._buffer, self._nonzeros = buffer, None
+        self._buffer, self._batch = buffer, None
         self._scale, self._offset = 1.0, 0.0
         if (scaling := layers[0].scaling()) is not None:
             self._scale, self._offset = scaling
             layers = layers[1:]
         place = next((i for i, layer in enumerate(layers) if not layer.is_view), None)
-        if place is not None and layers[place].nonzeros is not None and self._offset == 0:
+        if place is not None and layers[place].numbers is not None:
             if self._sparse is None:
                 self._sparse = kernels.is_sparse(self.x)
-            if self._sparse:
-                self._nonzeros = layers[place].nonzeros
-                layers = layers[place:]
+            skip = self._sparse and self._offset == 0 and layers[place].nonzeros is not None
+            self._batch = layers[place].nonzeros if skip else layers[place].numbers
+            layers = layers[place:]
         return layers
 
     def in_order(self) -> Iterator[tuple[int, Any, Any, Any]]:
@@ -79,12 +79,12 @@ class Batches:
 
     def _batches(self, order: NDArray[np.int64], y: Any,
                  weights: Any) -> Iterator[tuple[int, Any, Any, Any]]:
-        size, nonzeros = self.size, self._nonzeros
+        size, batch = self.size, self._batch
         for i in range(0, len(order), size):
             stop = min(i + size, len(order))
-            if nonzeros is not None:
-                x: Any = nonzeros
-                x.load(self.x, order[i:stop], self._scale, order[stop:stop + size])
+            if batch is not None:
+                x: Any = batch
+                x.load(self.x, order[i:stop], self._scale, self._offset, order[stop:stop + size])
             else:
                 x = self._buffer[:stop - i]
                 kernels.gather(self.x, order[i:stop], x, self._scale, self._offset)

@@ -62,11 +62,12 @@ class Dense(Layer):
         **{name: partial(get_initializer, argument=name)
            for name in ("kernel_initializer", "bias_initializer")}}
     fixed = tuple(arguments)
-    buffers = ("x", "y", "dx", "nonzeros")
+    buffers = ("batch", "y", "dx", "nonzeros", "numbers")
 
     kernel: Array
     bias: Array
-    x: Any
+    batch: Any      # the latest in training: one of the two below
+    numbers: Any
 
     def __init__(self, units: int, activation: Any = None, *,
                  kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros",
@@ -93,19 +94,18 @@ class Dense(Layer):
         self.dx = np.empty((batch, inputs), dtype) if needs_dx else None
         self.nonzeros = (kernels.Nonzeros(batch, inputs, self.units, dtype)
                          if self.units >= FEWEST else None)
+        self.numbers = kernels.DenseBatch(batch, inputs, self.units, dtype)
         self.activation.allocate(self.y.shape, dtype)
 
     def forward(self, x: Any, training: bool) -> Array:
-        y, nonzeros = self.y[:len(x)], self.nonzeros
-        if nonzeros is not None and x is not nonzeros and kernels.is_sparse(x):
-            nonzeros.load(x)
-            x = nonzeros
-        if training:    # else the caller's array would be kept alive for nothing
-            assign(self, "x", x)
-        if x is nonzeros:
-            nonzeros.product(self.kernel, y, training)
-        else:
-            np.matmul(x, self.kernel, out=y)
+        y, batch = self.y[:len(x)], x
+        if not isinstance(x, kernels.Batch):
+            skip = self.nonzeros is not None and kernels.is_sparse(x)
+            batch = self.nonzeros if skip else self.numbers
+            batch.load(x)
+        if training:
+            assign(self, "batch", batch)
+        batch.product(self.kernel, y, training)
         slope = self.activation.slope
         kernels.bias_activation(y, self.bias, 1.0 if slope is None else slope)
         if slope is None:
@@ -118,10 +118,9 @@ class Dense(Layer):
             self.activation.backward(dy, y)
         kernels.activation_gradient(dy, y, self.grads[1], 1.0 if slope is None else slope)
         if self.trainable:
-            if self.x is self.nonzeros:
-                self.nonzeros.gradient(dy, self.grads[0])
-            else:
-                np.matmul(self.x.T, dy, out=self.grads[0])
+            self.batch.gradient(dy, self.grads[0])
         if self.dx is None:
             return None
-        return np.matmul(dy, self.kernel.T, out=self.dx[:len(dy)])
+        dx: Array = self.dx[:len(dy)]
+        self.batch.back(dy, self.kernel, dx)
+        return dx

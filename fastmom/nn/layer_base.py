@@ -89,7 +89,8 @@ class Layer(Registered):
     trainable: bool = True
     in_use: bool = False                # by a model: layers own their weights, so cannot be shared
     activation: Any = None
-    nonzeros: Any = None                # where a layer takes a batch as its nonzeros, their buffer
+    numbers: Any = None                 # where a layer takes a batch as it is loaded, the loader
+    nonzeros: Any = None                # and that of nonzeros alone
     shape: Shape = ()                   # of a sample that comes in
     output_shape: Shape = ()
     params: Sequence[Array] = ()

@@ -203,7 +203,7 @@ KERNELS: list[Callable[[Any, Any], list[Any]]] = [
 
 def test_every_kernel_is_tested() -> None:
     assert functions(layers) == {each.__name__ for each in KERNELS} | {
-        "Nonzeros", "is_sparse", "dropout_gradient", "random_words"}
+        "Batch", "Nonzeros", "DenseBatch", "is_sparse", "dropout_gradient", "random_words"}
 
 
 @pytest.mark.parametrize("dtype", EPS)

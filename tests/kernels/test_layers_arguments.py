@@ -16,16 +16,31 @@ ROWS, N, WIDTH = 6, 8, 40
 DTYPES = [np.float32, np.float64]
 
 
-def loaded(k: Any, dtype: Any) -> Any:
-    nonzeros = k.Nonzeros(ROWS, N, WIDTH, dtype)
-    nonzeros.load(np.eye(ROWS, N, dtype=dtype))
-    return nonzeros
+def loaded(k: Any, dtype: Any, kind: str = "Nonzeros") -> Any:
+    batch = getattr(k, kind)(ROWS, N, WIDTH, dtype)
+    batch.load(np.eye(ROWS, N, dtype=dtype))
+    return batch
 
 
-def trained(k: Any) -> Any:
-    nonzeros = loaded(k, np.float32)
-    nonzeros.product(np.ones((N, WIDTH), np.float32), np.empty((ROWS, WIDTH), np.float32), True)
-    return nonzeros
+def trained(k: Any, kind: str) -> Any:
+    batch = loaded(k, np.float32, kind)
+    batch.product(np.ones((N, WIDTH), np.float32), np.empty((ROWS, WIDTH), np.float32), True)
+    return batch
+
+
+def calls_of(kind: str) -> dict[str, tuple[Callable[..., Any], list[Any]]]:
+    """The methods of a kind of batch."""
+    return {
+        f"{kind}.load": (
+            lambda k, x, order, ahead: loaded(k, np.float32, kind).load(x, order, ahead=ahead),
+            [(ROWS, N), np.array([3, 0]), np.array([1, 1, 2])]),
+        f"{kind}.product": (
+            lambda k, w, out: loaded(k, np.float32, kind).product(w, out, True),
+            [(N, WIDTH), (ROWS, WIDTH)]),
+        f"{kind}.gradient": (lambda k, dy, out: trained(k, kind).gradient(dy, out),
+                             [(ROWS, WIDTH), (N, WIDTH)]),
+        f"{kind}.back": (lambda k, dy, w, out: trained(k, kind).back(dy, w, out),
+                         [(ROWS, WIDTH), (N, WIDTH), (ROWS, N)])}
 
 
 # name: (how it is called, shapes of its arrays of reals), then its other arguments
@@ -44,17 +59,11 @@ CALLS: dict[str, tuple[Callable[..., Any], list[Any]]] = {
         lambda k, z, w, dz, labels: k.softmax_cross_entropy(z, labels, w, dz),
         [(ROWS, N), (ROWS,), (ROWS, N), np.arange(ROWS)]),
     "count_hits": (lambda k, p, labels: k.count_hits(p, labels), [(ROWS, N), np.arange(ROWS)]),
-    "Nonzeros.load": (lambda k, x, order, ahead: loaded(k, np.float32).load(x, order, 1, ahead),
-                      [(ROWS, N), np.array([3, 0]), np.array([1, 1, 2])]),
-    "Nonzeros.product": (lambda k, w, out: loaded(k, np.float32).product(w, out, True),
-                         [(N, WIDTH), (ROWS, WIDTH)]),
-    "Nonzeros.gradient": (lambda k, dy, out: trained(k).gradient(dy, out),
-                          [(ROWS, WIDTH), (N, WIDTH)]),
-}
+    **calls_of("Nonzeros"), **calls_of("DenseBatch")}
 
 # what may be None
 OPTIONAL = {("bias_activation", 1), ("activation_gradient", 2), ("gelu", 1),
-            *(("Nonzeros.load", i) for i in (1, 2)),
+            *((f"{kind}.load", i) for kind in ("Nonzeros", "DenseBatch") for i in (1, 2)),
             *(("softmax_cross_entropy", i) for i in (1, 2, 3))}
 
 WRONG: dict[str, Callable[[Any], Any]] = {
@@ -72,7 +81,7 @@ def arrays(name: str, dtype: Any = np.float32) -> list[Any]:
 
 def test_every_kernel_is_tested() -> None:
     assert {name.partition(".")[0] for name in CALLS} == functions(layers) - {
-        "random_words", "is_sparse"}    # which takes any array: see test_nonzeros.py
+        "random_words", "is_sparse", "Batch"}   # is_sparse takes any array: see test_nonzeros.py
 
 
 @pytest.mark.parametrize("how", WRONG)
@@ -84,7 +93,7 @@ def test_wrong_arrays(name: str, how: str, k: Any) -> None:
         given = arrays(name)
         if how == "None" and (name, i) in OPTIONAL:
             continue
-        if how == "size" and name == "Nonzeros.load" and i > 0:
+        if how == "size" and name.endswith(".load") and i > 0:
             continue    # a batch may have any number of rows
         if (how, given[i].ndim) == ("order", 1) or (how, given[i].itemsize) == ("byte order", 1):
             continue    # no other than there is

@@ -98,7 +98,7 @@ def test_rows_of_any_source_in_any_order(k: Any, source: Any, dtype: Any) -> Non
     x = (rng.integers(1, 255, (50, 70)) * (rng.random((50, 70)) < 0.2)).astype(source)
     order, ahead = rng.permutation(50)[:12], rng.permutation(50)
     nonzeros = k.Nonzeros(12, 70, 40, dtype)
-    nonzeros.load(x, order, 1 / 255, ahead)
+    nonzeros.load(x, order, 1 / 255, ahead=ahead)
     got = both(nonzeros, 70, 40, dtype)
     check(x[order].astype(dtype) * dtype(1 / 255), 40, got)
     for wrong in ([0, 50], [-1, 3]):

@@ -139,7 +139,7 @@ def test_networks(name: str, zeros: float, make: Any, problem: Any) -> None:
     check(model, x, y)
     if name in ("article", "wide"):     # products skip zeros if there are many
         first = next(layer for layer in model.layers if isinstance(layer, nn.Dense))
-        assert (first.x is first.nonzeros) == (zeros > 0)
+        assert (first.batch is first.nonzeros) == (zeros > 0)
 
 
 def test_a_smaller_batch_uses_the_first_rows(make: Any, problem: Any) -> None:
