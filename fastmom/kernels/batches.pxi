@@ -39,7 +39,7 @@ cdef class Batch:
     cdef bint busy              # the GIL is released during products
     cdef bint ready             # for the gradient
     cdef list buffers
-    cdef object memory
+    cdef list memory            # what the pointers point to
     cdef char* partial
     cdef Pace[3] pace
 
@@ -69,15 +69,14 @@ cdef class Batch:
                                "forked); each thread needs its own")
         return 0
 
-    cdef int _check_ready(self) except -1:
-        self._check_idle()
-        if not self.ready:
-            raise ValueError("a kernel needs a product in training before the gradient")
-        return 0
-
     def __len__(self):
         """Return the rows of the batch."""
         return self.work.rows
+
+    def release(self) -> None:
+        """Let go of the samples, until others are loaded."""
+        self._check_idle()
+        self.memory, self.ready = None, False
 
     cdef int _load(self, object x, object order, double scale, double offset,
                    object ahead) except -1:
@@ -93,7 +92,7 @@ cdef class Batch:
             then = order_of(ahead, limit)
         if rows > self.most:
             raise ValueError(f"{rows} rows where there is room for {self.most}")
-        self.memory = x, order, ahead
+        self.memory = [x, order, ahead]
         self.work.source, self.work.order, self.work.ahead = source, now, then
         self.work.source_bytes = cnp.PyArray_ITEMSIZE(x)
         self.work.n_ahead = 0 if ahead is None else rows_of(ahead)
@@ -104,6 +103,8 @@ cdef class Batch:
     cdef int _set_product(self, object w, object out, bint training) except -1:
         """Take the arrays of a product."""
         self._check_idle()
+        if self.memory is None:
+            raise ValueError("a kernel needs a batch to be loaded before the product")
         cdef int kind = KIND[self.form]
         cdef Py_ssize_t size = self.work.rows * self.work.width
         self.work.base = data(w, kind, self.work.n * self.work.width)
@@ -114,25 +115,14 @@ cdef class Batch:
 
     cdef int _set_gradient(self, object dy, object out) except -1:
         """Take the arrays of the gradient."""
-        self._check_ready()
+        self._check_idle()
+        if not self.ready:
+            raise ValueError("a kernel needs a product in training before the gradient")
         cdef int kind = KIND[self.form]
         self.work.base = data(dy, kind, self.work.rows * self.work.width)
         self.work.out = self.work.rest = target(out, kind, self.work.n * self.work.width)
         self.work.stride = 0
         return 0
-
-    def back(self, dy, w, out) -> None:
-        """out = dy @ w.T, after a product in training."""
-        self._check_ready()
-        cdef int kind = KIND[self.form]
-        self.work.base = data(dy, kind, self.work.rows * self.work.width)
-        self.work.other = data(w, kind, self.work.n * self.work.width)
-        self.work.out = target(out, kind, self.work.rows * self.work.n)
-        if not loops().layers.own_products:
-            self._matmul(dy, w.T, out)
-            return
-        self._spread(NULL, loops().layers.dense_back[self.form], self.work.n, GRAIN,
-                     &self.pace[2])
 
     cdef int _matmul(self, object a, object b, object out) except -1:
         """out = a @ b by NumPy, in a build without products of its own."""
@@ -211,7 +201,6 @@ cdef class DenseBatch(Batch):
 
     The bits of results depend on the shapes, not on the number of threads.
     """
-    cdef object x
 
     def __cinit__(self, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t width, dtype):
         cdef Py_ssize_t slices = (n * width + SLICE - 1) // SLICE
@@ -227,8 +216,9 @@ cdef class DenseBatch(Batch):
         self._load(x, order, scale, offset, ahead)
         in_place = order is None and self.source == self.form and scale == 1 and offset == 0
         rows = self.work.rows
-        self.x = x.reshape(rows, self.work.n) if in_place else self.buffers[1][:rows]
-        self.work.values = PyArray_BYTES(<RawArray*>self.x)
+        x = x.reshape(rows, self.work.n) if in_place else self.buffers[1][:rows]
+        self.work.values = PyArray_BYTES(<RawArray*>x)
+        self.memory.append(x)
         self.work.gather = NULL if in_place else loops().layers.gather[self.source][self.form]
 
     cdef int _gather(self) except -1:
@@ -246,7 +236,7 @@ cdef class DenseBatch(Batch):
         self._set_product(w, out, training)
         if not loops().layers.own_products:
             self._gather()
-            self._matmul(self.x, w, out)
+            self._matmul(self.memory[3], w, out)
             self.ready = training
             return
         self._spread(NULL, loops().layers.dense_product[self.form],
@@ -258,7 +248,21 @@ cdef class DenseBatch(Batch):
         """out = x.T @ dy, after a product in training."""
         self._set_gradient(dy, out)
         if not loops().layers.own_products:
-            self._matmul(self.x.T, dy, out)
+            self._matmul(self.memory[3].T, dy, out)
             return
         self._spread(NULL, loops().layers.dense_gradient[self.form], self.work.n, GRAIN,
                      &self.pace[1])
+
+    def back(self, dy, w, out) -> None:
+        """out = dy @ w.T, for dy of any number of rows."""
+        self._check_idle()
+        cdef int kind = KIND[self.form]
+        cdef Py_ssize_t rows = rows_of(dy), n = self.work.n
+        self.work.base = data(dy, kind, rows * self.work.width)
+        self.work.other = data(w, kind, n * self.work.width)
+        self.work.out = target(out, kind, rows * n)
+        if loops().layers.own_products:
+            self.work.rows = rows
+            self._spread(NULL, loops().layers.dense_back[self.form], n, GRAIN, &self.pace[2])
+        else:
+            self._matmul(dy, w.T, out)

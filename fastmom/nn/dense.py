@@ -103,9 +103,12 @@ class Dense(Layer):
             skip = self.nonzeros is not None and kernels.is_sparse(x)
             batch = self.nonzeros if skip else self.numbers
             batch.load(x)
-        if training:
+        keep = training and self.trainable
+        batch.product(self.kernel, y, keep)
+        if keep:
             assign(self, "batch", batch)
-        batch.product(self.kernel, y, training)
+        else:
+            batch.release()
         slope = self.activation.slope
         kernels.bias_activation(y, self.bias, 1.0 if slope is None else slope)
         if slope is None:
@@ -119,8 +122,9 @@ class Dense(Layer):
         kernels.activation_gradient(dy, y, self.grads[1], 1.0 if slope is None else slope)
         if self.trainable:
             self.batch.gradient(dy, self.grads[0])
+            self.batch.release()
         if self.dx is None:
             return None
         dx: Array = self.dx[:len(dy)]
-        self.batch.back(dy, self.kernel, dx)
+        self.numbers.back(dy, self.kernel, dx)
         return dx

@@ -38,9 +38,7 @@ def calls_of(kind: str) -> dict[str, tuple[Callable[..., Any], list[Any]]]:
             lambda k, w, out: loaded(k, np.float32, kind).product(w, out, True),
             [(N, WIDTH), (ROWS, WIDTH)]),
         f"{kind}.gradient": (lambda k, dy, out: trained(k, kind).gradient(dy, out),
-                             [(ROWS, WIDTH), (N, WIDTH)]),
-        f"{kind}.back": (lambda k, dy, w, out: trained(k, kind).back(dy, w, out),
-                         [(ROWS, WIDTH), (N, WIDTH), (ROWS, N)])}
+                             [(ROWS, WIDTH), (N, WIDTH)])}
 
 
 # name: (how it is called, shapes of its arrays of reals), then its other arguments
@@ -59,7 +57,9 @@ CALLS: dict[str, tuple[Callable[..., Any], list[Any]]] = {
         lambda k, z, w, dz, labels: k.softmax_cross_entropy(z, labels, w, dz),
         [(ROWS, N), (ROWS,), (ROWS, N), np.arange(ROWS)]),
     "count_hits": (lambda k, p, labels: k.count_hits(p, labels), [(ROWS, N), np.arange(ROWS)]),
-    **calls_of("Nonzeros"), **calls_of("DenseBatch")}
+    **calls_of("Nonzeros"), **calls_of("DenseBatch"),
+    "DenseBatch.back": (lambda k, dy, w, out: trained(k, "DenseBatch").back(dy, w, out),
+                        [(ROWS, WIDTH), (N, WIDTH), (ROWS, N)])}
 
 # what may be None
 OPTIONAL = {("bias_activation", 1), ("activation_gradient", 2), ("gelu", 1),

@@ -177,12 +177,16 @@ def test_batches_of_any_size_up_to_the_largest(k: Any, dtype: Any) -> None:
 def test_in_the_wrong_order_or_shape(k: Any) -> None:
     batch, x = k.DenseBatch(9, 37, 4, np.float32), numbers(np.float32, 9, 37)
     w, y, dy = numbers(np.float32, 37, 4), np.empty((9, 4), np.float32), numbers(np.float32, 9, 4)
-    early = [lambda: batch.gradient(dy, w), lambda: batch.back(dy, w, x)]
-    for step in (lambda: None, lambda: batch.load(x), lambda: batch.product(w, y, False)):
+    with pytest.raises(ValueError, match="a batch to be loaded before the product"):
+        batch.product(w, np.empty((0, 4), np.float32), True)
+    for step in (lambda: None, lambda: batch.load(x), lambda: batch.product(w, y, False),
+                 lambda: batch.product(w, y, True) or batch.release()):
         step()
-        for call in early:
-            with pytest.raises(ValueError, match="a product in training before the gradient"):
-                call()
+        with pytest.raises(ValueError, match="a product in training before the gradient"):
+            batch.gradient(dy, w)
+    with pytest.raises(ValueError, match="a batch to be loaded before the product"):
+        batch.product(w, y, True)
+    batch.load(x)
     batch.product(w, y, True)
     for wrong in (w[:-1], w.astype(np.float64)):
         with pytest.raises((ValueError, TypeError), match="a kernel was given"):
