@@ -1,9 +1,15 @@
 """Work that is spread over threads."""
 
-cdef struct Pace:           # how teams have fared, to leave them where they do not pay
-    double serial           # seconds per unit of work on one thread, the least seen
-    int wait                # times to work serially before the next try
-    int penalty             # how long to wait after the next failure
+cdef struct Pace:           # how a team has fared beside one thread; all times in seconds
+    double serial           # per unit of work on one thread, lately; 0: not known yet
+    double loss             # by which the team is behind one thread
+    double rest             # to spend on one thread before the team is tried again
+    double penalty          # rest after the next failure
+    double tried            # spent by the team since its last failure or its last reward
+    double seconds          # of the current rest, and the work done in them
+    double work
+    int steps               # of the team since one thread was measured
+    int patience            # steps of the team until one thread is measured again
 
 # One part of some work, for any number of parts
 ctypedef void (*Job)(const void* what, int part, int parts) noexcept nogil

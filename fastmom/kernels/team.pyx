@@ -23,7 +23,7 @@ cdef int spread(Job job, const void* what, Pace* pace, Py_ssize_t work, Py_ssize
         job(what, 0, 1)
         return 0
     with nogil:
-        if free and parts > 1 and not worth_a_team(pace):
+        if free and parts > 1 and not takes_a_team(pace):
             parts = 1
         start = omp_get_wtime()
         if parts == 1:
@@ -31,29 +31,94 @@ cdef int spread(Job job, const void* what, Pace* pace, Py_ssize_t work, Py_ssize
         else:
             for part in prange(parts, num_threads=parts, schedule="static"):
                 job(what, part, parts)
-        note_pace(pace, (omp_get_wtime() - start) / work, parts)
+        if free:
+            note(pace, omp_get_wtime() - start, work, parts > 1)
     return 0
 
 
 # A team waits for its last thread. Where another program, or another library's spinning threads,
 # keep a core busy, that takes a time slice of the operating system, a hundred times a small step.
-# So the pace is kept: after a team that was slower than one thread the next work is serial, twice as
-# long after each failure. Results do not depend on it.
+# So a team is watched: what it takes longer than one thread would adds up, what it gains is taken
+# off. Beyond an allowance, which is less than two time slices, the work goes on with one thread,
+# and the team is tried again after a rest that is as long as many allowances if it has failed
+# before, so that failing costs little, and short if it has not, so that one disturbance costs
+# little. All of this is counted in seconds, not in steps, as a disturbance is; results do not
+# depend on it. The pace of one thread is its mean during a rest, and is measured by single steps,
+# ever rarer ones, while the team works: the first steps of all meet cold memory.
 
-cdef bint worth_a_team(Pace* pace) noexcept nogil:
-    if pace.serial == 0:                        # unknown as yet
+cdef enum:
+    RARELY = 1024           # steps of a team for one on one thread
+
+cdef double ALLOWANCE = 2e-3, SHORTEST = 5e-3, LONGEST = 0.5
+
+
+cdef bint _watched = True
+
+
+def watch(bint on) -> None:
+    """Watch teams, or let them do all that is large enough: to measure what watching gains."""
+    global _watched
+    _watched = on
+
+
+cdef bint takes_a_team(Pace* pace) noexcept nogil:
+    """Return whether the next work is the team's."""
+    if not _watched:
+        return True
+    if pace.serial == 0 or pace.rest > 0:
         return False
-    if pace.wait > 0:
-        pace.wait -= 1
-        return False
-    return True
+    pace.steps += 1
+    return pace.steps <= pace.patience
 
 
-cdef void note_pace(Pace* pace, double seconds, int parts) noexcept nogil:
-    if parts == 1:
-        pace.serial = seconds if pace.serial == 0 else min(pace.serial, seconds)
-    elif seconds > pace.serial:
-        pace.penalty = min(max(2 * pace.penalty, 4), 1024)
-        pace.wait = pace.penalty
+cdef void note(Pace* pace, double seconds, double work, bint team) noexcept nogil:
+    """Learn from how long some work has taken."""
+    if team:
+        if _watched:
+            judge(pace, seconds, pace.serial * work)
+    elif pace.rest > 0:
+        pace.rest -= seconds
+        pace.seconds += seconds
+        pace.work += work
+        if pace.rest <= 0:
+            pace.serial = pace.seconds / pace.work
+            pace.seconds = pace.work = 0
     else:
-        pace.penalty = pace.penalty // 2
+        pace.patience = min(max(1, 2 * pace.patience), RARELY)
+        pace.steps = 0
+        seconds /= work
+        if pace.serial == 0:
+            pace.serial, pace.penalty = seconds, SHORTEST
+        elif seconds < pace.serial:
+            pace.serial = (pace.serial + seconds) / 2
+        else:       # maybe disturbed: no reason to think much worse of it
+            pace.serial += min(seconds - pace.serial, pace.serial) / 8
+
+
+cdef void judge(Pace* pace, double seconds, double alone) noexcept nogil:
+    """Send the team to rest if it is too far behind one thread."""
+    pace.loss = max(0.0, pace.loss + seconds - alone)
+    pace.tried += seconds
+    if pace.loss > ALLOWANCE:
+        pace.rest = pace.penalty
+        pace.penalty = min(2 * pace.penalty, LONGEST)
+        pace.loss = pace.tried = 0
+        pace.patience = pace.steps = 0
+    elif pace.tried > pace.penalty:
+        pace.penalty = max(pace.penalty / 2, SHORTEST)
+        pace.tried = 0
+
+
+def decisions(alone, together, work=1.0) -> list:
+    """Return for each step whether a team takes it, if it takes so many seconds either way.
+
+    The guard's decisions without the machine's influence, for tests.
+    """
+    cdef Pace pace = Pace(0, 0, 0, 0, 0, 0, 0, 0, 0)
+    cdef bint team
+    taken = []
+    for one, all_ in zip(alone, together, strict=True):
+        team = takes_a_team(&pace)
+        note(&pace, all_ if team else one, work, team)
+        taken.append(team)
+    return taken
