@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from fastmom.types import Array
 
 LINE = 64       # bytes of a cache line
+PAGE = 4096     # bytes; a load waits for an earlier store at the same place of another page
+LARGE = 65536   # bytes of an array from which its place in a page is chosen
 
 
 Shape = tuple[int, ...]
@@ -24,9 +26,12 @@ def zeros_beside(arrays: Sequence[Array],
     """Return for each array arrays of zeros of its dtype and the shapes listed for it.
 
     Each lies as far past a cache line as the data of its array: so the vector loops, which align
-    themselves to the parameters, meet aligned state too. All lie in one piece of memory, but for
-    an array in a memory-mapped file: its own are in an unnamed file in the same directory, since
-    they, too, may not fit into memory.
+    themselves to the parameters, meet aligned state too. The large ones also lie as far from each
+    other and from their array, in terms of places in a page, as they can: a processor compares a
+    load with the stores before it by these alone, and where state lay 64 to 256 bytes past its
+    parameter, steps of 10^5 to 10^6 elements took 10 to 40 % longer (AMD Zen 4). Larger pages made
+    no difference. All lie in one piece of memory, but for an array in a memory-mapped file: its own
+    are in an unnamed file in the same directory, since they, too, may not fit into memory.
 
     Raises
     ------
@@ -47,16 +52,19 @@ def zeros_beside(arrays: Sequence[Array],
 def _size(array: Array, shapes: Sequence[Shape]) -> int:
     """Return the bytes that these arrays take at most."""
     itemsize = np.asarray(array).itemsize       # a subclass may say anything
-    return sum(math.prod(shape) * itemsize + 2 * LINE for shape in shapes)
+    sizes = [math.prod(shape) * itemsize for shape in shapes]
+    return sum(size + (PAGE if size >= LARGE else LINE) + LINE for size in sizes)
 
 
 def _carve(memory: Any, start: int, array: Any,
            shapes: Sequence[Shape]) -> tuple[tuple[Array, ...], int]:
     """Cut arrays of these shapes out of bytes; return them and where they end."""
     buffers = []
-    for shape in shapes:
-        start += (array.ctypes.data - memory.ctypes.data - start) % LINE
-        piece = memory[start:start + math.prod(shape) * array.itemsize]
+    for i, shape in enumerate(shapes, 1):
+        size = math.prod(shape) * array.itemsize
+        place = array.ctypes.data + i * PAGE // (len(shapes) + 1) // LINE * LINE
+        start += (place - memory.ctypes.data - start) % (PAGE if size >= LARGE else LINE)
+        piece = memory[start:start + size]
         buffers.append(piece.view(array.dtype).reshape(shape))
         start += piece.size
     return tuple(buffers), start
