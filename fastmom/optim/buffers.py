@@ -43,7 +43,7 @@ def zeros_beside(arrays: Sequence[Array],
     start, result = 0, []
     for array, own in zip(arrays, shapes, strict=True):
         memory, first = (_file_like(array, own), 0) if _is_mapped(array) else (shared, start)
-        buffers, end = _carve(memory, first, np.asarray(array), own)
+        buffers, end = _carve(memory, first, array, own)
         result.append(buffers)
         start = start if _is_mapped(array) else end
     return result
@@ -53,19 +53,24 @@ def _size(array: Array, shapes: Sequence[Shape]) -> int:
     """Return the bytes that these arrays take at most."""
     itemsize = np.asarray(array).itemsize       # a subclass may say anything
     sizes = [math.prod(shape) * itemsize for shape in shapes]
-    return sum(size + (PAGE if size >= LARGE else LINE) + LINE for size in sizes)
+    return sum(size + _step(array, size) + LINE for size in sizes)
+
+
+def _step(array: Any, size: int) -> int:
+    """Return the bytes in whose terms the place of so large a buffer beside the array is chosen."""
+    return PAGE if size >= LARGE and not _is_mapped(array) else LINE
 
 
 def _carve(memory: Any, start: int, array: Any,
            shapes: Sequence[Shape]) -> tuple[tuple[Array, ...], int]:
     """Cut arrays of these shapes out of bytes; return them and where they end."""
-    buffers = []
+    buffers, plain = [], np.asarray(array)
     for i, shape in enumerate(shapes, 1):
-        size = math.prod(shape) * array.itemsize
-        place = array.ctypes.data + i * PAGE // (len(shapes) + 1) // LINE * LINE
-        start += (place - memory.ctypes.data - start) % (PAGE if size >= LARGE else LINE)
+        size = math.prod(shape) * plain.itemsize
+        place = plain.ctypes.data + i * PAGE // (len(shapes) + 1) // LINE * LINE
+        start += (place - memory.ctypes.data - start) % _step(array, size)
         piece = memory[start:start + size]
-        buffers.append(piece.view(array.dtype).reshape(shape))
+        buffers.append(piece.view(plain.dtype).reshape(shape))
         start += piece.size
     return tuple(buffers), start
 
