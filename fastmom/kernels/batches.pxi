@@ -205,7 +205,8 @@ cdef class DenseBatch(Batch):
     def __cinit__(self, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t width, dtype):
         cdef Py_ssize_t slices = (n * width + SLICE - 1) // SLICE
         self._cut(slices if slices <= MOST_SLICES and n >= slices * LEAST_COLUMNS else 1)
-        self.buffers.append(np.empty((rows, n), dtype))     # memory that is not used costs nothing
+        size = rows * self.work.slices * self.work.columns
+        self.buffers.append(np.empty(size, dtype))      # memory that is not used costs nothing
 
     def load(self, x, order=None, double scale=1, double offset=0, ahead=None) -> None:
         """Take ``scale * x + offset``, or its rows of this order (int64), as the batch.
@@ -214,28 +215,34 @@ cdef class DenseBatch(Batch):
         has the rows of the batch after this one, if there is one.
         """
         self._load(x, order, scale, offset, ahead)
-        in_place = order is None and self.source == self.form and scale == 1 and offset == 0
-        rows = self.work.rows
-        x = x.reshape(rows, self.work.n) if in_place else self.buffers[1][:rows]
+        cdef Py_ssize_t rows = self.work.rows, n = self.work.n
+        self.work.gather = NULL
+        self.work.x_row, self.work.x_slice = n, self.work.columns
+        if order is None and self.source == self.form and scale == 1 and offset == 0:
+            x = x.reshape(rows, n)
+        else:
+            x = self.buffers[1][:rows * n].reshape(rows, n)
+            self._gather(x)
         self.work.values = PyArray_BYTES(<RawArray*>x)
         self.memory.append(x)
-        self.work.gather = NULL if in_place else loops().layers.gather[self.source][self.form]
 
-    cdef int _gather(self) except -1:
-        """Do at once what the threads else do for themselves."""
+    cdef int _gather(self, object x) except -1:
+        """Have the threads gather into this buffer, each its slices, or do it now for NumPy."""
         cdef Py_ssize_t n = self.work.n
         cdef Py_ssize_t[4] sizes = [self.work.rows, n, n, n]
         cdef double[2] c = [self.work.scale, self.work.offset]
-        cdef Memory[2] a = [self.work.values, <char*>self.work.order]
-        if self.work.gather != NULL:
-            self.work.gather(a, sizes, c, self.work.source)
+        cdef Memory[2] a = [PyArray_BYTES(<RawArray*>x), <char*>self.work.order]
+        if loops().layers.own_products:
+            self.work.gather = loops().layers.gather[self.source][self.form]
+            self.work.x_row, self.work.x_slice = self.work.columns, self.most * self.work.columns
+        else:
+            loops().layers.gather[self.source][self.form](a, sizes, c, self.work.source)
         return 0
 
     def product(self, w, out, bint training) -> None:
         """out = x @ w; in training the gradient comes after."""
         self._set_product(w, out, training)
         if not loops().layers.own_products:
-            self._gather()
             self._matmul(self.memory[3], w, out)
             self.ready = training
             return

@@ -26,11 +26,11 @@ cdef inline void matrix_product(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t 
 
 cdef void take(const Work* work, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t column,
                Py_ssize_t columns, real* x) noexcept nogil:
-    """Gather a part of the batch to its place in x."""
-    cdef Py_ssize_t[4] n = [rows, columns, work.n, work.n]
+    """Gather a part of the batch, its place x."""
+    cdef Py_ssize_t[4] n = [rows, columns, work.x_row, work.n]
     cdef double[2] c = [work.scale, work.offset]
     cdef const char* source = work.source + column * work.source_bytes
-    cdef Memory[2] a = [<char*>(x + row * work.n + column), NULL]
+    cdef Memory[2] a = [<char*>x, NULL]
     if work.order == NULL:
         source += row * work.n * work.source_bytes
     else:
@@ -41,8 +41,8 @@ cdef void take(const Work* work, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t col
 cdef void dense_product(const Work* work, Py_ssize_t first, Py_ssize_t stop,
                         real* out) noexcept nogil:
     # out = the slice's part of x @ base, for some of the batch's rows in each of the slices
-    cdef real* x = <real*>work.values
     cdef const real* w = <const real*>work.base
+    cdef real* x
     cdef real* part
     cdef Py_ssize_t s, row, rows, column, columns
     while first < stop:
@@ -50,11 +50,12 @@ cdef void dense_product(const Work* work, Py_ssize_t first, Py_ssize_t stop,
         rows = min(work.rows - row, stop - first)
         column = s * work.columns
         columns = min(work.columns, work.n - column)
+        x = <real*>work.values + s * work.x_slice + row * work.x_row
         part = out if s == 0 else <real*>(work.rest + (s - 1) * work.stride)
         if work.gather != NULL:
             take(work, row, rows, column, columns, x)
-        matrix_product(rows, work.width, columns, x + row * work.n + column, work.n, 1,
-                       w + column * work.width, work.width, 1, part + row * work.width, work.width)
+        matrix_product(rows, work.width, columns, x, work.x_row, 1, w + column * work.width,
+                       work.width, 1, part + row * work.width, work.width)
         first += rows
 
 _layers.dense_product = [<Range>dense_product[float], <Range>dense_product[double]]
@@ -62,10 +63,16 @@ _layers.dense_product = [<Range>dense_product[float], <Range>dense_product[doubl
 
 cdef void dense_gradient(const Work* work, Py_ssize_t first, Py_ssize_t stop,
                          real* out) noexcept nogil:
-    # some rows of out = x.T @ base
-    fetch(work, first, stop - first)
-    matrix_product(stop - first, work.width, work.rows, <const real*>work.values + first, 1, work.n,
-                   <const real*>work.base, work.width, 1, out + first * work.width, work.width)
+    # some rows of out = x.T @ base, slice by slice
+    cdef Py_ssize_t s, place, n
+    while first < stop:
+        s, place = first // work.columns, first % work.columns
+        n = min(work.columns - place, stop - first)
+        fetch(work, first, n, fm_prefetch_near)
+        matrix_product(n, work.width, work.rows,
+                       <const real*>work.values + s * work.x_slice + place, 1, work.x_row,
+                       <const real*>work.base, work.width, 1, out + first * work.width, work.width)
+        first += n
 
 _layers.dense_gradient = [<Range>dense_gradient[float], <Range>dense_gradient[double]]
 

@@ -41,7 +41,8 @@ cdef struct Work:               # products with one batch; what the threads see
     Py_ssize_t rows, n, width   # x is rows by n, the weights n by width
     Py_ssize_t slices, columns  # how x is cut, and columns of a slice but for the last
     Gather gather               # of a dense batch that is not used where it lies, or NULL
-    char* values                # a dense batch's rows; of a sparse one by slice, then by sample ...
+    Py_ssize_t x_row, x_slice   # elements from a row of a dense batch, or a slice, to the next
+    char* values                # a dense batch; of a sparse one by slice, then by sample ...
     int* places
     int* starts
     char* values_by_column      # ... and by column, or NULL

@@ -97,14 +97,14 @@ static inline ptrdiff_t fm_nonzeros_8_64 FM_NONZEROS(unsigned char, double, )
 static inline ptrdiff_t fm_nonzeros_32_64 FM_NONZEROS(float, double, )
 static inline ptrdiff_t fm_nonzeros_64_64 FM_NONZEROS(double, double, )
 
-/* Into the cache, if the compiler knows how. */
-static inline void fm_prefetch(const char *p) {
+/* Into the first cache or the second, if the compiler knows how. */
 #if defined(__GNUC__) || defined(__clang__)
-    __builtin_prefetch(p, 0, 3);
+static inline void fm_prefetch(const char *p) { __builtin_prefetch(p, 0, 3); }
+static inline void fm_prefetch_near(const char *p) { __builtin_prefetch(p, 0, 2); }
 #else
-    (void)p;
+static inline void fm_prefetch(const char *p) { (void)p; }
+static inline void fm_prefetch_near(const char *p) { (void)p; }
 #endif
-}
 
 /* e^x for x <= 0: 2^n e^r with |r| <= ln 2 / 2 and Taylor's polynomial of degree 7, whose remainder of
    5e-9 is below half an ulp; e^-87 for what is below. Within 1 ulp; the same bits in every build. */

@@ -15,13 +15,16 @@ cdef extern from "layers.h" nogil:
                       Py_ssize_t)
     void fm_combine64(double*, const double*, Py_ssize_t, const double*, const int*, Py_ssize_t,
                       Py_ssize_t)
-    void fm_prefetch(const char*)
+    void fm_prefetch(const char*)           # into the first cache
+    void fm_prefetch_near(const char*)      # into the second
     Py_ssize_t fm_nonzeros_8_32(const char*, Py_ssize_t, double, char*, int*)
     Py_ssize_t fm_nonzeros_32_32(const char*, Py_ssize_t, double, char*, int*)
     Py_ssize_t fm_nonzeros_64_32(const char*, Py_ssize_t, double, char*, int*)
     Py_ssize_t fm_nonzeros_8_64(const char*, Py_ssize_t, double, char*, int*)
     Py_ssize_t fm_nonzeros_32_64(const char*, Py_ssize_t, double, char*, int*)
     Py_ssize_t fm_nonzeros_64_64(const char*, Py_ssize_t, double, char*, int*)
+
+ctypedef void (*Prefetch)(const char*) noexcept nogil
 
 _layers.pack[F32] = [fm_nonzeros_32_32, fm_nonzeros_32_64]
 _layers.pack[F64] = [fm_nonzeros_64_32, fm_nonzeros_64_64]
@@ -88,19 +91,20 @@ cdef void product(const Work* work, Py_ssize_t s, real* out) noexcept nogil:
 _layers.product = [<Slice>product[float], <Slice>product[double]]
 
 
-cdef void fetch(const Work* work, Py_ssize_t first, Py_ssize_t columns) noexcept nogil:
+cdef inline void fetch(const Work* work, Py_ssize_t first, Py_ssize_t columns,
+                       Prefetch prefetch) noexcept nogil:
     """Ask for these columns of the coming batch: its samples lie anywhere in memory."""
     cdef Py_ssize_t bytes = work.source_bytes, size = columns * bytes, r, i
     for r in range(work.n_ahead):
         for i in range(0, size, 64):
-            fm_prefetch(work.source + (work.ahead[r] * work.n + first) * bytes + i)
+            prefetch(work.source + (work.ahead[r] * work.n + first) * bytes + i)
 
 
 cdef void gradient(const Work* work, Py_ssize_t s, real* out) noexcept nogil:
     # the slice's rows of out = x.T @ base
     cdef Py_ssize_t first = s * work.columns, n = min(work.columns, work.n - first)
     cdef Py_ssize_t room = s * (work.rows * work.columns + SPARE)
-    fetch(work, first, n)
+    fetch(work, first, n, fm_prefetch)
     multiply(<const real*>work.values_by_column + room, work.places_by_column + room,
              work.starts_by_column + s * (work.columns + 2), n,
              <const real*>work.base, work.width, out + first * work.width)
