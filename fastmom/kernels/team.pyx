@@ -44,7 +44,8 @@ cdef int spread(Job job, const void* what, Pace* pace, Py_ssize_t work, Py_ssize
 # before, so that failing costs little, and short if it has not, so that one disturbance costs
 # little. All of this is counted in seconds, not in steps, as a disturbance is; results do not
 # depend on it. The pace of one thread is its mean during a rest, and is measured by single steps,
-# ever rarer ones, while the team works: the first steps of all meet cold memory.
+# ever rarer ones, while the team works. The first step of all is the team's in any case: where
+# memory is divided among processors, each thread touches first the state that will be its own.
 
 cdef enum:
     RARELY = 1024           # steps of a team for one on one thread
@@ -65,16 +66,16 @@ cdef bint takes_a_team(Pace* pace) noexcept nogil:
     """Return whether the next work is the team's."""
     if not _watched:
         return True
-    if pace.serial == 0 or pace.rest > 0:
+    if pace.rest > 0:
         return False
     pace.steps += 1
-    return pace.steps <= pace.patience
+    return pace.steps <= pace.patience or (pace.serial == 0 and pace.steps == 1)
 
 
 cdef void note(Pace* pace, double seconds, double work, bint team) noexcept nogil:
     """Learn from how long some work has taken."""
     if team:
-        if _watched:
+        if _watched and pace.serial > 0:
             judge(pace, seconds, pace.serial * work)
     elif pace.rest > 0:
         pace.rest -= seconds
