@@ -1,7 +1,9 @@
 from typing import Any
 
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
+@disjoint_base
 class MemoryMap:
     def add(self, array: NDArray[Any], name: str) -> None: ...
     def seal(self) -> None: ...

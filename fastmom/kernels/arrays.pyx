@@ -3,18 +3,14 @@
 All is read from the C struct: a subclass of ndarray may say anything in its Python attributes.
 """
 
-from bisect import bisect_right
+cimport numpy as cnp
+from cpython.object cimport PyObject
+from libc.stdint cimport SIZE_MAX
+from libc.stdlib cimport free, malloc
 
 import numpy as np
 
-cimport numpy as cnp
-from cpython.object cimport PyObject
-
 cnp.import_array()
-
-cdef enum:
-    READABLE = cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED
-    WRITABLE = READABLE | cnp.NPY_ARRAY_WRITEABLE
 
 cdef object FLOAT32 = np.dtype(np.float32), FLOAT64 = np.dtype(np.float64)
 
@@ -41,23 +37,14 @@ cpdef int check_array(object array, str name, Py_ssize_t index, bint writable) e
         raise ValueError(f"{name}[{index}] is not aligned to its {dtype} items")
     if writable and not flags & cnp.NPY_ARRAY_WRITEABLE:
         raise ValueError(f"{name}[{index}] is read-only; it is updated in place")
-    owner = owner_of(array)
-    if owner is not array and PyArray_FLAGS(<RawArray*>owner) & cnp.NPY_ARRAY_OWNDATA:
-        start, first = address(array), address(owner)
-        if size_of(<RawArray*>array) and not (
-                first <= start <= start + bytes_of(array) <= first + bytes_of(owner)):
-            raise ValueError(f"{name}[{index}] is a view of an array that was resized; its memory "
-                             f"is gone")
+    if not has_memory(<RawArray*>array):
+        raise ValueError(f"{name}[{index}] is a view of an array that was resized; its memory is "
+                         f"gone")
     return 0
 
 
 cpdef object owner_of(object array):
-    """Return the array at the end of the chain of views: a view keeps it alive, not its memory."""
-    cdef PyObject* base = PyArray_BASE(<RawArray*>array)
-    while base != NULL and cnp.PyArray_Check(<object>base):
-        array = <object>base
-        base = PyArray_BASE(<RawArray*>array)
-    return array
+    return <object><PyObject*>raw_owner(<RawArray*>array)
 
 
 cdef object dtype_of(object array):
@@ -85,47 +72,61 @@ cdef size_t address(object array):
     return <size_t>data_of(array)
 
 
-cdef void bind_slot(Slot* slot, object array, bint writable):
-    """Remember a checked array, or None."""
-    slot.array, slot.data, slot.owner = <PyObject*>array, NULL, NULL
-    if array is None:
-        return
+cdef void bind_slot(Slot* slot, object array):
+    """Remember a checked array."""
     cdef const RawArray* a = <RawArray*>array
-    slot.data = PyArray_BYTES(a)
-    slot.dtype = PyArray_DESCR(a)
-    slot.flags = WRITABLE if writable else READABLE
-    slot.size = size_of(a)
+    cdef const RawArray* owner = raw_owner(a)
+    slot.array, slot.data, slot.dtype = <PyObject*>array, PyArray_BYTES(a), PyArray_DESCR(a)
+    slot.size, slot.owner = size_of(a), NULL
     # A view stays as it is when the array below it is resized: watch that one as well.
-    cdef object owner = owner_of(array)
-    if owner is not array:
+    if owner != a:
         slot.owner = <PyObject*>owner
-        slot.owner_data = PyArray_BYTES(<RawArray*>owner)
-        slot.owner_size = size_of(<RawArray*>owner)
+        slot.owner_data, slot.owner_size = PyArray_BYTES(owner), size_of(owner)
 
 
-class MemoryMap:
+cdef class MemoryMap:
     """Byte ranges that the engine writes: no two may overlap, and no gradient may lie in one."""
 
     def __init__(self):
-        self.ranges = []
+        self._ranges = []
+
+    def __dealloc__(self):
+        free(self._gaps)
 
     def add(self, array, str name) -> None:
         start, size = address(array), bytes_of(array)
         if size:
-            self.ranges.append((start, start + size, name))
+            self._ranges.append((start, start + size, name))
 
     def seal(self) -> None:
         """Sort, and raise if two of the ranges overlap."""
-        self.ranges.sort()
-        for (_, stop, a), (start, _, b) in zip(self.ranges, self.ranges[1:]):
+        cdef Py_ssize_t k
+        self._ranges.sort()
+        for (_, stop, a), (start, _, b) in zip(self._ranges, self._ranges[1:]):
             if start < stop:
                 raise ValueError(f"{b} overlaps {a} in memory; every array must have its own")
-        self.starts = [start for start, _, _ in self.ranges]
+        self._gaps = <Gap*>malloc((len(self._ranges) + 1) * sizeof(Gap))
+        if self._gaps == NULL:
+            raise MemoryError()
+        self._gaps[0].low = 0
+        for k, (start, stop, _) in enumerate(self._ranges):
+            self._gaps[k].high, self._gaps[k + 1].low = start, stop
+        self._gaps[len(self._ranges)].high = SIZE_MAX
+
+    cdef const Gap* gap(self, size_t start) noexcept:
+        """Return the gap that an address lies in; the one below, if it lies in a range."""
+        cdef const Gap* gap = self._gaps
+        cdef Py_ssize_t n = len(self._ranges) + 1, half
+        while n > 1:                # the gap is among n from here on
+            half = n // 2
+            gap = gap + half if gap[half].low <= start else gap
+            n -= half
+        return gap
 
     def refuse(self, array, str name) -> None:
         """Raise if this array shares memory with one of the ranges."""
-        start, size = address(array), bytes_of(array)
-        last = bisect_right(self.starts, start + size - 1) - 1
-        if size and last >= 0 and self.ranges[last][1] > start:
-            raise ValueError(f"{name} overlaps {self.ranges[last][2]} in memory; a gradient may "
-                             f"not share memory with what the step writes")
+        cdef size_t start = address(array), size = bytes_of(array)
+        cdef const Gap* gap = self.gap(start)
+        if size and not lies_in(gap, start, size):
+            raise ValueError(f"{name} overlaps {self._ranges[gap - self._gaps][2]} in memory; a "
+                             f"gradient may not share memory with what the step writes")

@@ -3,7 +3,6 @@ from typing import Any, Self
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
-from fastmom.kernels.arrays import MemoryMap as MemoryMap
 from fastmom.kernels.arrays import owner_of as owner_of
 
 @disjoint_base

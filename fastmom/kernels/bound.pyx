@@ -1,22 +1,31 @@
-"""Arrays that are bound once and looked at again at every step.
+"""Arrays that are bound once, and gradients that are met anew at every step.
 
-Design. A step compares object identities and those fields of the C array struct that Python code
-could have changed since (data pointer, dtype, flags, shape, and the same of the array that owns the
-memory); a difference takes the slow path, which validates again or raises.
+Design. A step compares those fields of the C array structs that Python code could have changed
+since (data pointer, dtype, flags, shape, and the same of the array that owns the memory); a
+difference takes the slow path, which validates again or raises. Gradients are expected to be new
+arrays each time: all that a plain one must satisfy is read from its struct, and nothing of it is
+kept.
 """
 
+cimport numpy as cnp
 from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.sequence cimport PySequence_Fast_GET_ITEM
 from libc.stdlib cimport calloc, free
 
 import numpy as np
 
-from fastmom.kernels.arrays cimport (PyArray_NDIM, RawArray, Slot, bind_slot, check_array, data_of,
-                                     dtype_of, item_of, same_shape, shape_of, size_of, unchanged)
+from fastmom.kernels.arrays cimport (PyArray_BYTES, PyArray_DESCR, PyArray_FLAGS, PyArray_NDIM,
+                                     READABLE, Gap, MemoryMap, RawArray, Slot, bind_slot,
+                                     check_array, data_of, dtype_of, has_memory, is_plain_array,
+                                     item_of, lies_in, same_shape, shape_of, size_of, unchanged)
 from fastmom.kernels.rules cimport MAX_ARRAYS, Form
 from fastmom.kernels.sweep cimport (CHUNK, GRADIENT, LINE, STATE, Chunk, Row, SquareSum, Tensor,
                                     cut)
 
-from fastmom.kernels.arrays import MemoryMap, owner_of
+from fastmom.kernels.arrays import owner_of
+
+cnp.import_array()          # for the type of arrays
 
 cdef list FORMS = [          # dtypes of a parameter (and its gradient and average) and of its state
     (np.dtype(np.float32), np.dtype(np.float32)),       # as in rules.pxd
@@ -25,7 +34,7 @@ cdef list FORMS = [          # dtypes of a parameter (and its gradient and avera
 
 
 cdef class Bound:
-    """Parameters, state and gradients of one optimizer, and the plan of a step over them.
+    """Parameters and state of one optimizer, and the plan of a step over them.
 
     `state` holds, per parameter, a tuple of arrays of its shape. With `averaged` the last of them
     is the parameter's running average, moved after each update.
@@ -37,7 +46,7 @@ cdef class Bound:
         self.state = [tuple([array.view() for array in arrays]) for arrays in state]
         for i in range(n):
             check_array(params[i], "params", i, True)
-        self.params, self._grads = list(params), [None] * n
+        self.params = list(params)
         self.plan.n_tensors = n
         self.plan.n_arrays = 2 + (len(state[0]) if n else 0)
         if self.plan.n_arrays > MAX_ARRAYS:
@@ -47,14 +56,16 @@ cdef class Bound:
         for i in range(n):
             chunks += (size_of(<RawArray*>params[i]) + CHUNK - 1) // CHUNK
         self.plan.n_chunks = chunks
-        self.slots = <Slot*>calloc(max(1, 2 * n), sizeof(Slot))
+        self.slots = <Slot*>calloc(max(1, n), sizeof(Slot))
         self.owners = <Slot*>calloc(max(1, n * self.plan.n_arrays), sizeof(Slot))
+        self.gaps = <Gap*>calloc(max(1, n), sizeof(Gap))
+        self.grads = <PyObject**>calloc(max(1, n), sizeof(PyObject*))
         self.plan.tensors = <Tensor*>calloc(max(1, n), sizeof(Tensor))
         self.plan.rows = <Row*>calloc(max(1, n), sizeof(Row))
         self.plan.chunks = <Chunk*>calloc(max(1, chunks), sizeof(Chunk))
         self.plan.partial = <SquareSum*>calloc(max(1, 2 * chunks), sizeof(SquareSum))
-        if not (self.slots and self.owners and self.plan.tensors and self.plan.rows
-                and self.plan.chunks and self.plan.partial):
+        if not (self.slots and self.owners and self.gaps and self.grads and self.plan.tensors
+                and self.plan.rows and self.plan.chunks and self.plan.partial):
             raise MemoryError()
         for i in range(n):
             self.plan.tensors[i].size = size_of(<RawArray*>params[i])
@@ -65,6 +76,8 @@ cdef class Bound:
     def __dealloc__(self):
         free(self.slots)
         free(self.owners)
+        free(self.gaps)
+        free(self.grads)
         free(self.plan.tensors)
         free(self.plan.rows)
         free(self.plan.chunks)
@@ -88,7 +101,7 @@ cdef class Bound:
         cdef Py_ssize_t i
         cdef int j
         cdef Tensor* t
-        memory = MemoryMap()
+        cdef MemoryMap memory = MemoryMap()
         for i in range(self.plan.n_tensors):
             for j, array in enumerate((self.params[i], None, *self.state[i])):
                 if j == GRADIENT:
@@ -102,13 +115,14 @@ cdef class Bound:
                                      f"optimizer was built")
                 memory.add(array, f"{name}[{i}]")
         memory.seal()
-        self._memory = memory
+        self.memory = memory
         owners = {id(owner): owner for arrays in self.state for owner in map(owner_of, arrays)}
         self.n_owners = len(owners)
         for i, owner in enumerate(owners.values()):
-            bind_slot(&self.owners[i], owner, True)
+            bind_slot(&self.owners[i], owner)
         for i in range(self.plan.n_tensors):
-            bind_slot(&self.slots[2 * i], self.params[i], True)
+            bind_slot(&self.slots[i], self.params[i])
+            self.gaps[i] = Gap(1, 0)
             t = &self.plan.tensors[i]
             for j, array in enumerate((self.params[i], None, *self.state[i])):
                 if j != GRADIENT:
@@ -117,48 +131,75 @@ cdef class Bound:
             t.lead = (LINE - <size_t>t.data[0] % LINE) % LINE // t.item[0]
         return 0
 
-    cdef int _bind_gradient(self, Py_ssize_t i, object grad) except -1:
-        cdef Slot* slot = &self.slots[2 * i + GRADIENT]
-        param = self.params[i]
-        if isinstance(grad, np.generic) and PyArray_NDIM(<RawArray*>param) == 0:
-            grad = np.array(grad)       # arithmetic on arrays without axes gives scalars
-        if grad is not None:
-            check_array(grad, "grads", i, False)
-            if dtype_of(grad) != dtype_of(param):
-                raise TypeError(f"grads[{i}] has dtype {dtype_of(grad)}, expected "
-                                f"{dtype_of(param)} as params[{i}]")
-            if shape_of(grad) != shape_of(param):
-                raise ValueError(f"grads[{i}] has shape {shape_of(grad)}, expected "
-                                 f"{shape_of(param)} as params[{i}]")
-            self._memory.refuse(grad, f"grads[{i}]")
-        self._moved = True
-        bind_slot(slot, grad, False)
-        self._grads[i] = grad
-        self.plan.tensors[i].data[GRADIENT] = slot.data
-        return 0
-
-    cdef int match(self, tuple grads) except -1:
-        """Make the plan point at these gradients; cheap when they are those of the last step."""
+    cdef int hold(self, grads) except -1:
+        """Keep the gradients alive during a step, whatever becomes of the list of them."""
         cdef Py_ssize_t i
-        cdef Slot* slots
         if len(grads) != self.plan.n_tensors:
             raise ValueError(f"grads has {len(grads)} entries, expected {self.plan.n_tensors}: one "
                              f"for each array in params")
+        for i in range(self.plan.n_tensors):
+            self.grads[i] = PySequence_Fast_GET_ITEM(grads, i)
+            Py_INCREF(<object>self.grads[i])
+        return 0
+
+    cdef void release(self) noexcept:
+        cdef Py_ssize_t i
+        for i in range(self.plan.n_tensors):
+            Py_DECREF(<object>self.grads[i])
+
+    cdef int match(self) except -1:
+        """Make the plan point at the gradients that are held."""
+        cdef Py_ssize_t i
+        cdef Tensor* t
         for i in range(self.n_owners):
             if not unchanged(&self.owners[i]):
                 self._bind_memory()
         for i in range(self.plan.n_tensors):
-            slots = &self.slots[2 * i]
-            if not unchanged(&slots[0]):
+            if not unchanged(&self.slots[i]):
                 self._bind_memory()
-            if (<PyObject*>grads[i] != slots[GRADIENT].array or not unchanged(&slots[GRADIENT])
-                    or not same_shape(&slots[0], &slots[GRADIENT])):
-                self._bind_gradient(i, grads[i])
-        if self._moved:
-            self.work = self.active = 0
-            for i in range(self.plan.n_tensors):
-                if self._grads[i] is not None:
-                    self.work += self.plan.tensors[i].size
-                    self.active += 1
-            self._moved = False
+        self.work = self.active = 0
+        for i in range(self.plan.n_tensors):
+            t = &self.plan.tensors[i]
+            t.data[GRADIENT] = NULL
+            if self.grads[i] == <PyObject*>None:
+                continue
+            if not (is_plain(<RawArray*>self.grads[i], &self.slots[i]) and self._is_apart(i)):
+                self._check_gradient(i)
+            t.data[GRADIENT] = PyArray_BYTES(<RawArray*>self.grads[i])
+            self.work += t.size
+            self.active += 1
         return 0
+
+    cdef inline bint _is_apart(self, Py_ssize_t i) noexcept:
+        """Return whether a gradient lies where the last one did, or in another gap."""
+        cdef size_t start = <size_t>PyArray_BYTES(<RawArray*>self.grads[i])
+        cdef size_t size = self.plan.tensors[i].size * self.plan.tensors[i].item[GRADIENT]
+        if lies_in(&self.gaps[i], start, size):
+            return True
+        self.gaps[i] = self.memory.gap(start)[0]
+        return lies_in(&self.gaps[i], start, size)
+
+    cdef int _check_gradient(self, Py_ssize_t i) except -1:
+        """Raise if a gradient will not do; put an array in the place of a scalar that will."""
+        param, grad = self.params[i], <object>self.grads[i]
+        if isinstance(grad, np.generic) and PyArray_NDIM(<RawArray*>param) == 0:
+            scalar, grad = grad, np.array(grad)     # arithmetic on arrays without axes gives scalars
+            Py_INCREF(grad)
+            self.grads[i] = <PyObject*>grad
+            Py_DECREF(scalar)
+        check_array(grad, "grads", i, False)
+        if dtype_of(grad) != dtype_of(param):
+            raise TypeError(f"grads[{i}] has dtype {dtype_of(grad)}, expected "
+                            f"{dtype_of(param)} as params[{i}]")
+        if shape_of(grad) != shape_of(param):
+            raise ValueError(f"grads[{i}] has shape {shape_of(grad)}, expected "
+                             f"{shape_of(param)} as params[{i}]")
+        self.memory.refuse(grad, f"grads[{i}]")
+        return 0
+
+
+cdef inline bint is_plain(const RawArray* grad, const Slot* param) noexcept:
+    """Return whether a gradient fits its parameter; False for what only a closer look can tell."""
+    return (is_plain_array(grad) and PyArray_DESCR(grad) == param.dtype
+            and PyArray_FLAGS(grad) & READABLE == READABLE
+            and same_shape(grad, <const RawArray*>param.array) and has_memory(grad))

@@ -4,7 +4,6 @@ Nothing is written before everything is validated.
 """
 
 cimport cython
-from cpython.object cimport PyObject
 from libc.float cimport FLT_MAX
 from libc.math cimport INFINITY, NAN, isfinite
 
@@ -38,7 +37,9 @@ cdef class Engine(Bound):
     cdef public int parts                   # 0: as many threads as pay
     cdef long long[::1] _steps
     cdef list _rows
-    cdef bint _busy, _directed              # _directed: some rule has a direction
+    cdef bint _busy                         # a step is under way
+    cdef bint _asking                       # and calls the function that returns its rows
+    cdef bint _directed                     # some rule has a direction
 
     def __cinit__(self, list params, list state, bint averaged=False):
         self.steps = np.zeros(len(params), np.int64)
@@ -156,12 +157,15 @@ cdef class Engine(Bound):
         if not isinstance(grads, (list, tuple)):
             raise TypeError(f"grads must be a list or tuple of arrays (or None) aligned with "
                             f"params, not {type(grads).__name__}")
+        if type(grads) is not list and type(grads) is not tuple:
+            grads = tuple(grads)        # a subclass may iterate as it likes
         self._check_idle(now)
         if self.blocked_by is not None:
             raise RuntimeError(self.blocked_by)
+        self.hold(grads)
         self._busy = True
         try:
-            self.match(tuple(grads))
+            self.match()
             self.plan.table = &loops().rules
             if known is not None:
                 self._load(known)
@@ -169,7 +173,9 @@ cdef class Engine(Bound):
             if self.active == 0 or not self._prepare():
                 return False
             if known is None:
+                self._asking = True
                 known = rows()
+                self._asking = False
                 self._load(known)
             if self._directed:
                 sweep(&self.plan, DIRECTION_SUMS, self.work, self.parts)
@@ -177,17 +183,18 @@ cdef class Engine(Bound):
             if known:
                 sweep(&self.plan, UPDATE, self.work, self.parts)
             for i in range(self.plan.n_tensors):
-                self._steps[i] += self.slots[2 * i + GRADIENT].array != <PyObject*>None
+                self._steps[i] += self.plan.tensors[i].data[GRADIENT] != NULL
             self.uneven = self.uneven or self.active < self.plan.n_tensors
             self.iterations += 1
             return True
         finally:
-            self._busy = False
+            self.release()
+            self._busy = self._asking = False
 
     # Gradients on their way into a function of the step ------------------------------------------
 
     cdef int _check_within(self) except -1:
-        if not self._busy:
+        if not self._asking:
             raise RuntimeError("only a function that a step calls may ask for its gradients")
         return 0
 
@@ -235,7 +242,8 @@ cdef class Engine(Bound):
 
     cdef int _raise_nonfinite(self) except -1:
         """Raise FloatingPointError for the first element that is a NaN or infinite."""
-        for i, grad in enumerate(self._grads):
+        for i in range(self.plan.n_tensors):
+            grad = <object>self.grads[i]
             finite = np.isfinite(np.asarray(0 if grad is None else grad))
             if not finite.all():
                 where = np.unravel_index(np.argmin(finite), finite.shape)

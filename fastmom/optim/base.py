@@ -29,8 +29,7 @@ class Optimizer(Stateful):
     A numeric hyper-parameter may be a schedule: any callable that takes the number of steps taken
     so far and returns the value for the coming one, such as those in `fastmom.optim.schedules`.
 
-    The optimizer keeps references to the gradient arrays of its last step. When it is given the
-    same arrays again (filled with new values), a step costs least.
+    Nothing of the gradients is kept after a step, and new arrays cost no more than the same again.
     """
 
     params: InitVar[Params | None] = None
