@@ -151,6 +151,7 @@ cdef class Bound:
         """Make the plan point at the gradients that are held."""
         cdef Py_ssize_t i
         cdef Tensor* t
+        cdef char* data
         for i in range(self.n_owners):
             if not unchanged(&self.owners[i]):
                 self._bind_memory()
@@ -159,15 +160,15 @@ cdef class Bound:
                 self._bind_memory()
         self.work = self.active = 0
         for i in range(self.plan.n_tensors):
-            t = &self.plan.tensors[i]
-            t.data[GRADIENT] = NULL
-            if self.grads[i] == <PyObject*>None:
-                continue
-            if not (is_plain(<RawArray*>self.grads[i], &self.slots[i]) and self._is_apart(i)):
-                self._check_gradient(i)
-            t.data[GRADIENT] = PyArray_BYTES(<RawArray*>self.grads[i])
-            self.work += t.size
-            self.active += 1
+            t, data = &self.plan.tensors[i], NULL
+            if self.grads[i] != <PyObject*>None:
+                if not (is_plain(<RawArray*>self.grads[i], &self.slots[i]) and self._is_apart(i)):
+                    self._check_gradient(i)
+                data = PyArray_BYTES(<RawArray*>self.grads[i])
+                self.work += t.size
+                self.active += 1
+            if t.data[GRADIENT] != data:    # the other threads would have to read it anew
+                t.data[GRADIENT] = data
         return 0
 
     cdef inline bint _is_apart(self, Py_ssize_t i) noexcept:
