@@ -1,9 +1,10 @@
 """Tell whether two runs of ``python -m bench peers`` agree.
 
 Prints each number that both files have: its value in both, B's over A's, and whether the ranges
-that the reports state overlap. A number is the ratio of a peer's minimum to fastmom's, and its
-range reaches over the ratios of single rounds; that of a bandwidth, whose value is the best
-round's, reaches down to the worst's. Ends with status 1 if less than 90% agree.
+that the reports state overlap. A number is the ratio of a peer's median to fastmom's, and its
+range the middle 80 % of the ratios of a time of the one to a time of the other; that of a
+bandwidth, whose value is the median's, reaches from the worst round's to the best's. Ends with
+status 1 if less than 90% agree.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from bench import results
 from bench.epoch import fastest
 from bench.results import Ratio, Results, Seconds, memory_size, number, plural, ratio
-from bench.steps import title
+from bench.steps import of_same, title
 
 ENOUGH = 0.9        # of the numbers
 
@@ -35,14 +36,14 @@ def numbers(found: Results) -> dict[str, Ratio]:
     for row in found.get("bandwidth", {}).get("kernels", []):
         name = f"GB/s, {row['kernel']}, {plural(row['threads'])}, {memory_size(row['working_set'])}"
         rates = row["bytes"] / np.array(row["seconds"]) / 1e9
-        made[name] = Ratio(rates.max(), rates.min(), rates.max())
+        made[name] = Ratio(float(np.median(rates)), rates.min(), rates.max())
     return made
 
 
 def of_peers(what: str, seconds: Seconds) -> dict[str, Ratio]:
-    ours = seconds.get("fastmom")
-    return {f"{what}: {who}": ratio(theirs, ours) for who, theirs in seconds.items()
-            if ours and theirs and who != "fastmom"}
+    return {f"{what}: {who}": ratio(theirs, of_same(seconds, who))
+            for who, theirs in seconds.items() if theirs and of_same(seconds, who)
+            and who != "fastmom"}
 
 
 def agree(a: Ratio, b: Ratio) -> bool:

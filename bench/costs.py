@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bench import results
-from bench.results import Results, duration, table
+from bench.results import Results, duration, table, typical
 
 TEAM_FROM = 32_768      # elements: SERIAL_BELOW of fastmom/kernels/sweep.pyx
 STATE = {"SGD": 1, "AdamW": 2}
@@ -66,14 +66,14 @@ class Model:
             if (row["optimizer"], row["clip"]) == (kind.optimizer, kind.clip) and name in row.get(
                     "seconds", {}):
                 self.cases.append(row)
-                self.seconds.append(min(row["seconds"][name]))
+                self.seconds.append(typical(row["seconds"][name]))
         columns = np.array([self.columns(row["tensors"], row["elements"]) for row in self.cases])
         self.coefficients = nonnegative(columns / np.array(self.seconds)[:, None])
 
     def bandwidth(self, working_set: float, threads: int) -> float:
         """Return bytes per second, between measured sizes on a straight line of logarithms."""
         sizes = sorted({row["working_set"] for row in self.kernels})
-        rates = [max(row["bytes"] / min(row["seconds"]) for row in self.kernels
+        rates = [max(row["bytes"] / typical(row["seconds"]) for row in self.kernels
                      if row["working_set"] >= size and row["threads"] <= threads) for size in sizes]
         return float(np.exp(np.interp(np.log(working_set), np.log(sizes), np.log(rates))))
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.epoch import fastest, sizes
+from bench.epoch import sizes, with_one_thread
+from bench.memory import rate
 from bench.peers import PEERS, peer_of
-from bench.results import Results, duration, number, plural
+from bench.results import Results, duration, number, plural, typical
+from bench.steps import SAME
 from fastmom.plot.style import COLOURS, NORMAL, SMALL, decorate, new_figure, save_figure
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ STYLES = ["-", ":", "-.", "--"]     # of the candidates of one peer
 
 def line_of(candidate: str, of_peer: int) -> tuple[str, str]:
     """Return colour and style: a peer has one colour, its candidates differ in style."""
-    peers = [name for name, peer in PEERS.items() if peer.steps]
+    peers = [name for name, peer in PEERS.items() if peer.shares or peer.steps]
     colours = [OURS, GREEN, BLUE, PINK, BLACK, ORANGE, SKY]
     return (colours[peers.index(peer_of(candidate)) % len(colours)], STYLES[of_peer % len(STYLES)])
 
@@ -57,11 +59,12 @@ def steps(results: Results) -> Figure:
         ends: list[Line2D] = []
         rows = [row for row in results["steps"]["rows"] if row["optimizer"] == optimizer
                 and row["clip"] is None and row["workload"].startswith("1 x ")]
-        names = list(dict.fromkeys(who for row in rows for who in row["seconds"]))
+        names = [who for who in dict.fromkeys(who for row in rows for who in row["seconds"])
+                 if not who.endswith(SAME)]
         for who in reversed(names):     # ours last, on top
             before = [peer_of(other) for other in names[:names.index(who)]]
             colour, style = line_of(who, before.count(peer_of(who)))
-            points = [(row["elements"], min(row["seconds"][who])) for row in rows
+            points = [(row["elements"], typical(row["seconds"][who])) for row in rows
                       if row["seconds"].get(who)]
             ends += axes.plot(*zip(*points, strict=True), color=colour, ls=style, label=who,
                               lw=2.6 if who == OURS_NAME else 1.2)
@@ -79,13 +82,13 @@ def roofline(results: Results) -> Figure:
     content, kernels = results["bandwidth"], results["bandwidth"]["kernels"]
     ends: list[Line2D] = []
     for threads in sorted({row["threads"] for row in kernels}):
-        points = [(row["working_set"], row["bytes"] / min(row["seconds"]) / 1e9) for row in kernels
+        points = [(row["working_set"], rate(row)) for row in kernels
                   if (row["kernel"], row["threads"]) == ("scale", threads)]
         ends += axes.plot(*zip(*points, strict=True), color=BLACK, lw=1.4,
                           ls="--" if threads == 1 else "-", label=f"C scale, {plural(threads)}")
     shown = {"SGD": (OURS, 2.6), "AdamW": (BLUE, 1.8)}
     for name in dict.fromkeys(row["optimizer"] for row in content["optimizers"]):
-        points = [(row["working_set"], row["bytes"] / min(row["seconds"]) / 1e9)
+        points = [(row["working_set"], rate(row))
                   for row in content["optimizers"] if row["optimizer"] == name]
         if name in shown:
             colour, width = shown[name]
@@ -122,7 +125,7 @@ def threads(results: Results) -> Figure:
         counts = [row["threads"] for row in mine]
         for key, colour, width, label in (("scale", BLACK, 1.4, "C scale of the same bytes"),
                                           ("step", OURS, 2.6, "fastmom's step")):
-            speed = [min(mine[0][key]) / min(row[key]) for row in mine]
+            speed = [typical(mine[0][key]) / typical(row[key]) for row in mine]
             axes.plot(counts, speed, color=colour, lw=width, marker="o", ms=4, label=label)
         axes.plot(counts, counts, color=GREY, lw=0.8, ls=":", label="ideal")
         axes.set_xticks(counts)
@@ -136,23 +139,25 @@ def threads(results: Results) -> Figure:
 
 def epoch(results: Results) -> Figure:
     """Draw seconds per epoch of each peer's fastest variant."""
-    chosen = {model: {name: row for name, row in fastest(content["rows"]).items()
+    chosen = {model: {name: row for name, row in with_one_thread(content).items()
                       if name != "sgemm"}
               for model, content in results["epoch"]["models"].items()}
     counts = [len(best) for best in chosen.values()]
     made = new_figure(WIDTH, 1.2 + 0.36 * sum(counts))
     panels = made.subplots(len(counts), 1, squeeze=False, height_ratios=counts)[:, 0]
     for axes, (model, best) in zip(panels, chosen.items(), strict=True):
-        seconds = [row["min"] for row in best.values()]
-        axes.barh(list(best), seconds, color=[OURS if name == "fastmom" else BLUE for name in best])
+        seconds = [row["typical"] for row in best.values()]
+        axes.barh(list(best), seconds, color=[OURS if peer_of(name) == OURS_NAME else BLUE
+                                              for name in best])
         axes.invert_yaxis()
         for height, time in enumerate(seconds):
-            axes.text(time, height, f"  {duration(time)}, {number(time / best['fastmom']['min'])}x",
+            times = number(time / best[OURS_NAME]["typical"])
+            axes.text(time, height, f"  {duration(time)}, {times}x",
                       va="center", fontsize=SMALL)
         axes.margins(x=0.18)
         content = results["epoch"]["models"][model]
-        decorate(axes, "", "", f"An epoch on MNIST: {sizes(content)}, batches of "
-                 f"{content['batch']}")
+        decorate(axes, "", "", f"An epoch on {'noisy ' if model == 'dense' else ''}MNIST: "
+                 f"{sizes(content)}, batches of {content['batch']}")
         axes.grid(visible=False, axis="y")
     panels[-1].set_xlabel("seconds; times fastmom's", fontsize=NORMAL)
     return made
@@ -168,13 +173,13 @@ def optimizers(results: Results) -> Figure:
     made = new_figure(WIDTH, 1.4 + 0.27 * len(names))
     panels = made.subplots(1, len(lists), sharey=True, squeeze=False)[0]
     forms = [who for who in dict.fromkeys(who for row in rows for who in row["seconds"])
-             if peer_of(who) != OURS_NAME]
+             if peer_of(who) != OURS_NAME and not who.endswith(SAME)]
     for axes, workload in zip(panels, lists, strict=True):
         times = {row["optimizer"]: row["seconds"] for row in rows if row["workload"] == workload}
         for i, form in enumerate(forms):
             colour, marker = MARKS[i % len(MARKS)]
-            points = [(min(times[name][form]) / min(times[name]["fastmom"]), names.index(name))
-                      for name in names if form in times.get(name, {})]
+            points = [(typical(times[name][form]) / typical(times[name][OURS_NAME]),
+                       names.index(name)) for name in names if form in times.get(name, {})]
             if points:
                 axes.scatter(*zip(*points, strict=True), color=colour, marker=marker, s=26,
                              label=form)

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import accuracy, epoch, memory, penalties, results, steps
-from bench.peers import PEERS
+from bench.peers import PEERS, TOGETHER
 from bench.report import CHAPTERS, write_report
 from bench.results import Results
 
@@ -56,7 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def interpreter(text: str) -> tuple[str, str]:
     """Return a peer or its family, and the path."""
-    names = {*PEERS, *(peer.file.removeprefix("on_") for peer in PEERS.values())} - {"tfjs.mjs"}
+    families = {peer.file.removeprefix("on_") for peer in PEERS.values()}
+    names = {TOGETHER, *PEERS, *families} - {"tfjs.mjs"}
     name, _, path = text.partition("=")
     if name not in names or not path:
         raise argparse.ArgumentTypeError(f"must be PEER=PATH, with one of "

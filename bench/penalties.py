@@ -14,7 +14,7 @@ import numpy as np
 
 import fastmom as fm
 from bench.peers.on_numpy import out_step
-from bench.results import Results, Target, duration, ratio, table, targets_table
+from bench.results import Results, Target, duration, ratio, table, targets_table, typical
 from bench.timing import Call, interleaved
 from bench.workloads import Case
 from fastmom.optim.reference import Reference
@@ -43,7 +43,8 @@ def subnormals(rounds: int) -> Iterator[dict[str, Any]]:
         step: Step = functools.partial(optimizer.step, zeros)
         if who != "fastmom":
             reference = Reference(optimizer, np.float32)
-            velocity, step = reference.state[0]["velocity"], out_step(reference, zeros)
+            velocity = reference.state[0]["velocity"]
+            step = functools.partial(out_step(reference), zeros)
 
         times = interleaved({str(value): Call(step, functools.partial(velocity.fill, value))
                              for value in (SUBNORMAL, NORMAL)}, rounds)
@@ -74,7 +75,7 @@ def targets(part: Results) -> Iterator[Target]:
 
 
 def chapter(part: Results) -> str:
-    rows = ([row["what"], duration(min(row["with"])), duration(min(row["without"])),
+    rows = ([row["what"], duration(typical(row["with"])), duration(typical(row["without"])),
              str(ratio(row["with"], row["without"]))] for row in part["rows"])
     return "\n\n".join([table(["", "with", "without", "ratio"], rows),
                         targets_table(targets(part))])

@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import re
+import statistics
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from fastmom.config import config
 
 FILE = Path(__file__).with_name("results") / "results.json"     # of the README
+MIDDLE = 0.1, 0.9       # of all ratios of two times: the range that is stated
 DIGITS = 6      # of every number that is kept
 PATH = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?[/\\](?:[^\s/\\'\":,;=]+[/\\])+([^\s/\\'\":,;=]*)")
 Results = dict[str, Any]
@@ -26,8 +28,8 @@ Seconds = dict[str, list[float]]    # of each candidate in each round
 class Ratio(NamedTuple):
     """How many times our seconds a peer takes."""
 
-    value: float        # of the minima
-    low: float          # the least and the largest ratio of a round
+    value: float        # of the medians
+    low: float          # the middle 80 % of the ratios of each time to each of ours
     high: float
 
     def __str__(self) -> str:
@@ -40,10 +42,13 @@ class Ratio(NamedTuple):
 
 def ratio(peer: Sequence[float], ours: Sequence[float]) -> Ratio:
     """Compare two candidates that took turns."""
-    rounds = min(len(peer), len(ours))
-    each = np.divide(peer[:rounds], ours[:rounds])
-    low, high = each.min(), each.max()
-    return Ratio(min(peer) / min(ours), float(low), float(high))
+    low, high = np.quantile(np.divide.outer(peer, ours), MIDDLE)
+    return Ratio(typical(peer) / typical(ours), float(low), float(high))
+
+
+def typical(seconds: Sequence[float]) -> float:
+    """Return the median."""
+    return statistics.median(seconds)
 
 
 class Target(NamedTuple):
@@ -56,7 +61,7 @@ class Target(NamedTuple):
 
     @property
     def measured(self) -> float:
-        return ratio(self.peer, self.ours).value if self.peer else min(self.ours)
+        return ratio(self.peer, self.ours).value if self.peer else typical(self.ours)
 
     @property
     def met(self) -> bool:

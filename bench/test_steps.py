@@ -138,9 +138,9 @@ def stepper(case: Case, who: str, optimizer: Optimizer, grads: list[Any]
         return optimizer.param_groups[0]["params"], flat(optimizer.state), partial(optimizer.step,
                                                                                    grads)
     reference = Reference(optimizer, case.dtype)
-    step = (out_step(reference, grads) if who == OUT
-            else reference_step(reference, grads, bool(case.options)))
-    return reference.params, flat(reference.state), step
+    step = (out_step(reference) if who == OUT
+            else reference_step(reference, bool(case.options)))
+    return reference.params, flat(reference.state), partial(step, grads)
 
 
 def flat(state: list[dict[str, Any]]) -> list[Any]:

@@ -1,8 +1,8 @@
 """The one timing engine: candidates take turns, in this process or in processes of their own.
 
-Rounds go A B C, A B C, …, so that whatever disturbs the machine for a while disturbs all alike, and
-what counts is a ratio of minima. A `Call` times a function here; a `Worker` is another process that
-does the same and answers in lines of JSON, so that libraries do not share threads or allocators.
+Each round measures each candidate once, in an order of its own, so that whatever disturbs the
+machine for a while disturbs all alike. A `Call` times a function here, a `Step` a function of
+gradients; a `Worker` is another process that does the same and answers in lines of JSON.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import statistics
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 MIN_SECONDS = 0.02      # of one measurement, at least
 PATIENCE = 900.0        # seconds that an answer may take
 SETTLE = 0.2            # seconds between turns in which the threads of the last one go to sleep
+ASLEEP = 0.1            # cores: a process that uses less waits with none of its threads spinning
+NAP, LONGEST = 0.003, 0.3       # seconds over which that is measured, and that it is waited for
 Answer = dict[str, Any]
 
 # Import the package `bench` without its parent folder, which has a fastmom that is not installed
@@ -76,6 +81,65 @@ class Call:
         for _ in range(loops):
             run()
         return (time.perf_counter() - start) / loops
+
+
+class Step(Call):
+    """A step that is given a list of gradients, another one at each call.
+
+    Several libraries take turns in one process, whose threads may go on spinning after a step: a
+    turn ends when they are asleep.
+
+    Parameters
+    ----------
+    run : callable
+        Takes a list of gradients.
+    lists : sequence
+        What it is given, over and over.
+    hand : callable, optional
+        Is given the list first, outside the time, where `run` takes gradients from elsewhere.
+    within : callable, optional
+        Returns a context in which the turn is taken.
+    """
+
+    def __init__(self, run: Callable[[Any], object], lists: Sequence[Any],
+                 hand: Callable[[Any], object] | None = None,
+                 within: Callable[[], AbstractContextManager[Any]] = nullcontext) -> None:
+        super().__init__(lambda: self._seconds(1))
+        self.step, self.lists, self.hand, self.within = run, lists, hand, within
+
+    def turn(self) -> Answer:
+        """Return the seconds per step, and the cores that this process used after it."""
+        with self.within():
+            answer = super().turn()
+        return answer | {"spinning": until_asleep()}
+
+    def _seconds(self, loops: int) -> float:
+        step, hand = self.step, self.hand
+        lists = islice(cycle(self.lists), loops)
+        if hand is None:
+            start = time.perf_counter()
+            for grads in lists:
+                step(grads)
+            return (time.perf_counter() - start) / loops
+        total = 0.0
+        for grads in lists:
+            hand(grads)
+            start = time.perf_counter()
+            step(grads)
+            total += time.perf_counter() - start
+        return total / loops
+
+
+def until_asleep() -> float:
+    """Wait until no thread of this process spins; return the cores it uses then."""
+    end = time.perf_counter() + LONGEST
+    while True:
+        start, used = time.perf_counter(), time.process_time()
+        time.sleep(NAP)
+        now = time.perf_counter()
+        cores = (time.process_time() - used) / (now - start)
+        if cores < ASLEEP or now > end:
+            return cores
 
 
 class Worker:
@@ -231,15 +295,16 @@ def _machine_seconds() -> float:
 
 def take_turns(records: Sequence[Record], rounds: int, budget: float = math.inf,
                settle: float = SETTLE) -> Load:
-    """Warm each candidate up, then measure it once in each round.
+    """Warm new candidates up, then measure each once in each round, in an order drawn by lot.
 
-    A candidate whose answers so far took `budget` seconds sits the rest out, but not before its
-    second round. `settle` seconds pass between two turns.
+    A candidate whose answers so far took `budget` seconds sits the rest out. `settle` seconds pass
+    between two turns.
     """
-    load = Load(records)
+    load, lots = Load(records), random.Random(0)
     for number in range(-1, rounds):
-        for record in records:
-            if not record.error and (number < 2 or sum(record.seconds) < budget):
+        for record in lots.sample(records, len(records)):
+            due = sum(record.seconds) < budget if number >= 0 else not record.warm_up
+            if due and not record.error:
                 time.sleep(settle)
                 load.during(record)
     return load

@@ -5,7 +5,9 @@ It needs NumPy alone, as it is imported by interpreters that have no fastmom.
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cached_property
 from itertools import pairwise
@@ -60,6 +62,16 @@ LISTS: dict[str, Shapes] = {
     "MNIST MLP": mlp(), "200 x 1,000": many(), "ResNet-50": resnet50(), "GPT-2": gpt2()}
 
 
+def filled(block: Any, shape: Sequence[int]) -> Any:
+    """Return an array that owns its memory, with the block over and over."""
+    made = np.empty(shape, np.float32)
+    flat = made.reshape(-1)
+    for start in range(0, flat.size, len(block)):
+        part = flat[start:start + len(block)]
+        part[:] = block[:len(part)]
+    return made
+
+
 class Case(NamedTuple):
     """A step to be timed; arrives as JSON."""
 
@@ -75,8 +87,12 @@ class Case(NamedTuple):
         """Return parameters and gradients: a block of normal numbers, over and over."""
         rng = np.random.default_rng(0)
         blocks = rng.standard_normal((2, 2**16), np.float32)
-        params, grads = ([np.resize(block, shape) for shape in self.shapes] for block in blocks)
+        params, grads = ([filled(block, shape) for shape in self.shapes] for block in blocks)
         return params, grads
+
+    @property
+    def elements(self) -> int:
+        return sum(map(math.prod, self.shapes))
 
 
 # Networks to train -----------------------------------------------------------------------------
@@ -168,7 +184,10 @@ def blas_limits() -> dict[str, Any]:
 
 
 def blas_threads(limit: int | None) -> Any:
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return nullcontext()
     if limit is None:
         return nullcontext()
-    from threadpoolctl import threadpool_limits
     return threadpool_limits(limit, user_api="blas")

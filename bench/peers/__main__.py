@@ -4,8 +4,9 @@ It is given a peer's module and, for epochs, a setting. It first says what it ca
 ``{"variants": […], "versions": …, "note": …}``, or ``{"missing": reason}`` and ends. In between it
 waits for input.
 
-- With a setting: to ``{"epoch": variant}`` it answers with the seconds and the metrics of an epoch,
-  and to ``{"accuracy": variant}`` with the test accuracy.
+- With a setting: ``{"again": setting}`` starts anew, with this one; to ``{"epoch": variant}`` it
+  answers with the seconds and the metrics of an epoch, and to ``{"accuracy": variant}`` with the
+  test accuracy.
 - Without: ``{"prepare": {"steps": case}}`` calls the module's function of that name with the case
   and answers with the variants; to ``{"turn": variant}`` it answers with the seconds of one call;
   ``{"lasting": seconds}`` says how long a measurement should last; ``{"drop": null}`` frees the
@@ -40,8 +41,14 @@ class Epochs:
     """Answers of a module that trains."""
 
     def __init__(self, module: Any, setting: str) -> None:
-        self.runs = module.variants(Task(Setting(**json.loads(setting))))
+        self.module = module
+        self.again(json.loads(setting))
+
+    def again(self, setting: dict[str, Any]) -> Answer:
+        """Start a training anew."""
+        self.runs = self.module.variants(Task(Setting(**setting)))
         self.variants = list(self.runs)
+        return {"variants": self.variants}
 
     def epoch(self, variant: str) -> Answer:
         start = time.perf_counter()
@@ -73,8 +80,11 @@ class Calls:
     def prepare(self, content: dict[str, dict[str, Any]]) -> Answer:
         (what, given), = content.items()
         runs = getattr(self.module, what)(GIVEN[what](**given))
-        self.calls = {name: Call(run, lasting=self.seconds) for name, run in runs.items()}
-        return {"variants": list(runs)}
+        self.calls = {name: run if isinstance(run, Call) else Call(run)
+                      for name, run in runs.items()}
+        for call in self.calls.values():
+            call.lasting = self.seconds
+        return {"variants": list(runs)} | getattr(self.module, "FACTS", {})
 
     def turn(self, variant: str) -> Answer:
         return self.calls[variant].turn()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import fastmom as fm
-from bench.workloads import Case, Run, Setting, Task, blas_limits, blas_threads
+from bench.timing import Step
+from bench.workloads import Case, Run, Setting, Task, blas_threads, plural, thread_counts
 from fastmom.optim import OPTIMIZERS
+
+if TYPE_CHECKING:
+    from bench.peers.together import Memory
 
 VERSIONS = f"fastmom {fm.__version__}, numpy {np.__version__}"
 NOTE = ""
@@ -30,13 +34,13 @@ def model(task: Task) -> Any:
 
 
 class Fit:
-    def __init__(self, task: Task, threads: int | None) -> None:
+    def __init__(self, task: Task, threads: int) -> None:
         self.task, self.threads = task, threads
         self.model = model(task)
         self.x = task.images("train")
 
     def epoch(self) -> dict[str, Any]:
-        with blas_threads(self.threads):
+        with fm.num_threads(self.threads), blas_threads(self.threads):
             history = self.model.fit(self.x, self.task.y, batch_size=self.task.setting.batch,
                                      verbose=0)
         return {"loss": float(history.history["loss"][-1])}
@@ -48,7 +52,15 @@ class Fit:
 
 
 def variants(task: Task) -> dict[str, Run]:
-    return {name: Fit(task, threads) for name, threads in blas_limits().items()}
+    return {plural(threads): Fit(task, threads) for threads in thread_counts()}
+
+
+def steps_of(memory: Memory) -> dict[str, Step]:
+    step, lists = memory.optimizer.step, memory.lists
+    forms = {"": Step(step, lists), ", same gradients": Step(step, lists[:1])}
+    if fm.get_num_threads() > 1:
+        forms[", 1 thread"] = Step(step, lists, within=partial(fm.num_threads, 1))
+    return forms
 
 
 def steps(case: Case) -> dict[str, Callable[[], object]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,6 +10,7 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
+from bench.timing import Step
 from bench.workloads import Case, Run, Task
 
 VERSIONS = f"jax {jax.__version__}"
@@ -87,7 +87,7 @@ def variants(task: Task) -> dict[str, Run]:
     return {"scan": Scan(task)}
 
 
-def steps(case: Case) -> dict[str, Callable[[], object]]:
+def steps(case: Case) -> dict[str, Step]:
     """Return the step of Optax's optimizer of this name, jitted, with its arrays donated."""
     import optax  # of the steps alone
     import optax.contrib
@@ -109,7 +109,7 @@ def steps(case: Case) -> dict[str, Callable[[], object]]:
         updates, inner = rule.update(grads, inner, params)
         return optax.apply_updates(params, updates), inner
 
-    def step() -> None:
+    def step(grads: Any) -> None:
         state[:] = update(*state, grads)
         jax.block_until_ready(state)
-    return {"optax": step}
+    return {"optax": Step(step, [grads])}

@@ -5,13 +5,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from math import sqrt
-from typing import Any
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
 from numba import njit, prange
 
+from bench.timing import Step
 from bench.workloads import HYPER, LR, Case
+
+if TYPE_CHECKING:
+    from bench.peers.together import Memory
 
 VERSIONS = f"numba {numba.__version__}, numpy {np.__version__}"
 NOTE = "a prange loop per tensor"
@@ -20,7 +25,7 @@ MOMENTUM = HYPER["SGD"]["momentum"]
 BETA1, BETA2, EPSILON, DECAY = 0.9, 0.999, 1e-8, 0.01       # the defaults of AdamW
 LR32, M, B1, B2, EPS, KEEP = (F(x) for x in (LR, MOMENTUM, BETA1, BETA2, EPSILON, 1 - LR * DECAY))
 ONE = F(1)
-Tensors = tuple[Any, ...]       # parameters, gradients and state, flat
+Tensors = tuple[Any, ...]       # parameter and state, flat
 
 
 def sgd(p: Any, g: Any, v: Any, scale: Any) -> None:
@@ -37,8 +42,9 @@ def adamw(p: Any, g: Any, m: Any, v: Any, scale: Any, lr: Any, correction: Any) 
         p[i] = KEEP * p[i] - lr * m[i] / (sqrt(v[i] * correction) + EPS)
 
 
-# Loop, and the number of its state arrays
-RULES: dict[str, tuple[Callable[..., None], int]] = {"SGD": (sgd, 1), "AdamW": (adamw, 2)}
+# Loop, and its state
+RULES: dict[str, tuple[Callable[..., None], list[str]]] = {
+    "SGD": (sgd, ["velocity"]), "AdamW": (adamw, ["mean", "square"])}
 
 
 def squares(g: Any) -> Any:
@@ -50,11 +56,14 @@ def squares(g: Any) -> Any:
 
 @functools.cache
 def compiled(loop: Callable[..., Any], parallel: bool) -> Callable[..., Any]:
-    return njit(parallel=parallel, fastmath=True)(loop)     # type: ignore[no-any-return]
+    # Numba's files are found by name alone, whatever the options
+    own = FunctionType(loop.__code__, loop.__globals__)
+    own.__qualname__ = f"{loop.__name__}_{'parallel' if parallel else 'serial'}"
+    return njit(parallel=parallel, fastmath=True, cache=True)(own)      # type: ignore[no-any-return]
 
 
 class Loops:
-    """Compiled for several threads or for one; both step the same tensors."""
+    """Compiled for several threads or for one."""
 
     def __init__(self, case: Case, tensors: list[Tensors], parallel: bool) -> None:
         self.squares = compiled(squares, parallel)
@@ -62,22 +71,26 @@ class Loops:
         self.tensors, self.clip, self.t = tensors, case.clip, 1
         self.adaptive = case.optimizer == "AdamW"
 
-    def step(self) -> None:
+    def step(self, grads: list[Any]) -> None:
         self.t += 1
         scale = ONE
         if self.clip is not None:
-            norm = sqrt(sum(self.squares(g) for _, g, *_ in self.tensors))
+            norm = sqrt(sum(map(self.squares, grads)))
             scale = F(min(1.0, self.clip / norm))
         correction = (F(LR / (1 - BETA1**self.t)), F(1 / (1 - BETA2**self.t)))
         extra = correction if self.adaptive else ()
-        for tensors in self.tensors:
-            self.rule(*tensors, scale, *extra)
+        for g, (p, *state) in zip(grads, self.tensors, strict=True):
+            self.rule(p, g, *state, scale, *extra)
 
 
-def steps(case: Case) -> dict[str, Callable[[], object]]:
+def steps_of(memory: Memory) -> dict[str, Step]:
+    """Return the step in two forms, over flat views."""
+    case = memory.case
     if case.optimizer not in RULES:
         return {}
-    states = RULES[case.optimizer][1]
-    tensors = [(p.ravel(), g.ravel(), *(np.zeros(p.size, F) for _ in range(states)))
-               for p, g in zip(*case.tensors(), strict=True)]
-    return {"prange": Loops(case, tensors, True).step, "serial": Loops(case, tensors, False).step}
+    names = RULES[case.optimizer][1]
+    tensors = [(p.reshape(-1), *(s[name].reshape(-1) for name in names))
+               for p, s in zip(memory.params, memory.state, strict=True)]
+    lists = [[g.reshape(-1) for g in grads] for grads in memory.lists]
+    return {" prange": Step(Loops(case, tensors, True).step, lists),
+            " serial": Step(Loops(case, tensors, False).step, lists)}

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from bench.workloads import LR, Case, Run, Task, plural, thread_counts
+from bench.timing import Step
+from bench.workloads import LR, Run, Task, plural, thread_counts
+
+if TYPE_CHECKING:
+    from bench.peers.together import Memory
 
 VERSIONS = f"torch {torch.__version__}"
 NOTE = "loop by hand, subnormals flushed"
@@ -84,45 +89,70 @@ class Loop:
 def variants(task: Task) -> dict[str, Run]:
     torch.set_flush_denormal(True)
     return {f"{form}, {plural(threads)}": Loop(task, threads, form)
-            for form in ("fused", "foreach", "compiled") for threads in thread_counts()}
+            for form in ("fused", "foreach", "compiled") for threads in thread_counts()
+            if form != "compiled" or threads == thread_counts()[-1]}
 
 
 FORMS: dict[str, dict[str, bool]] = {
     "fused": {"fused": True}, "foreach": {"foreach": True}, "single": {"foreach": False}}
+FEW_ELEMENTS = 10**6    # "single" is measured up to here: beyond it equals "foreach" at best
 
 
-def steps(case: Case) -> dict[str, Callable[[], object]]:
-    """Return the step of each form of the optimizer that has this name; all share the arrays.
+def steps_of(memory: Memory) -> dict[str, Step]:
+    """Return the step of each form of the optimizer that has this name.
 
-    PyTorch's Muon is for matrices only: its fused AdamW steps the rest, as fastmom's Muon does.
+    Every step finds new ``.grad`` tensors, as after ``zero_grad(set_to_none=True)``, but for "same
+    gradients". State lies where fastmom's does, where both keep the same. PyTorch's Muon is for
+    matrices only: its fused AdamW steps the rest, as fastmom's Muon does.
     """
+    case = memory.case
     make: Any = getattr(torch.optim, case.optimizer, None)
     matrices_only = case.optimizer == "Muon"
-    arrays, grads = case.tensors()
-    params = [torch.from_numpy(a).requires_grad_() for a in arrays]
-    for p, g in zip(params, grads, strict=True):
-        p.grad = torch.from_numpy(g)
+    params = [torch.from_numpy(a).requires_grad_() for a in memory.params]
     mine = [p for p in params if p.ndim == 2 or not matrices_only]
     rest = [p for p in params if p.ndim != 2 and matrices_only]
     if make is None or not mine:
         return {}
-    known, runs = inspect.signature(make).parameters, {}
+    lists = [[torch.from_numpy(g) for g in grads] for grads in memory.lists]
+    hand = partial(set_gradients, params)
+    from fastmom.optim.torch_state import TORCH  # epochs do without fastmom
+
+    names = TORCH.get(case.optimizer, ({}, {}))[1]
+    known, steps = inspect.signature(make).parameters, {}
     for form, options in FORMS.items():
         offered = {name: value for name, value in options.items() if name in known}
-        if offered or form == "single":
+        if (offered or form == "single") and (form != "single" or case.elements <= FEW_ELEMENTS):
             optimizers = [make(mine, **case.hyper, **offered)]
             if rest:
                 optimizers.append(torch.optim.AdamW(rest, lr=LR, fused=True))
-            runs[form] = stepper(params, optimizers, case.clip)
-    return runs
+            step = stepper(params, optimizers, case.clip)
+            hand(lists[0])
+            step(None)
+            share_state(optimizers[0], params, memory.state, names)
+            steps[f" {form}"] = Step(step, lists, hand)
+            if form == "fused":
+                steps[f" {form}, same gradients"] = Step(step, lists[:1], hand)
+    return steps
 
 
-def stepper(params: list[Any], optimizers: list[Any], clip: float | None) -> Callable[[], object]:
-    if clip is None and len(optimizers) == 1:
-        step: Callable[[], object] = optimizers[0].step
-        return step
+def set_gradients(params: list[Any], grads: list[Any]) -> None:
+    for p, g in zip(params, grads, strict=True):
+        p.grad = g
 
-    def run() -> None:
+
+def share_state(optimizer: Any, params: list[Any], state: list[dict[str, Any]],
+                names: dict[str, tuple[str, str | None]]) -> None:
+    """Let an optimizer that has taken a step keep its state in these arrays."""
+    for p, arrays in zip(params, state, strict=True):
+        for key, tensor in optimizer.state.get(p, {}).items():
+            array = arrays.get(names[key][0]) if key in names else None
+            if array is not None and array.shape == tuple(tensor.shape):
+                optimizer.state[p][key] = torch.from_numpy(array)
+
+
+def stepper(params: list[Any], optimizers: list[Any],
+            clip: float | None) -> Callable[[Any], object]:
+    def run(_: Any) -> None:
         if clip is not None:
             torch.nn.utils.clip_grad_norm_(params, clip)
         for optimizer in optimizers:
