@@ -92,9 +92,9 @@ class Optimizer(ThincOptimizer):
     --------
     >>> import numpy as np
     >>> optimizer = Optimizer(0.1, optimizer="sgd", momentum=0.9, use_averages=False)
-    >>> weights, gradient = optimizer((0, "W"), np.ones(2), np.ones(2))
+    >>> weights, gradient = optimizer((0, "W"), np.ones(2), np.array([1.0, 0.0]))
     >>> weights, gradient
-    (array([0.9, 0.9]), array([0., 0.]))
+    (array([0.9, 1. ]), array([0., 0.]))
     """
 
     def __init__(self, learn_rate: Any, *, L2: Any = 0.0, beta1: Any = ADAM_DEFAULTS["beta1"],

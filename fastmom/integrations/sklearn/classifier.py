@@ -56,7 +56,7 @@ class MLPClassifier(ClassifierMixin, MLP):
     >>> from sklearn.datasets import load_iris
     >>> X, y = load_iris(return_X_y=True)
     >>> model = MLPClassifier((16,), solver="sgd", learning_rate_init=0.02, momentum=0.9,
-    ...                       random_state=0, max_iter=100, tol=0, n_iter_no_change=100)
+    ...                       random_state=0, max_iter=1000)
     >>> bool(model.fit(X, y).score(X, y) > 0.95)
     True
     """

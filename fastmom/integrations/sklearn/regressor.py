@@ -22,7 +22,7 @@ class MLPRegressor(RegressorMixin, MLP):
     >>> import numpy as np
     >>> X = np.linspace(-1, 1, 200)[:, None]
     >>> model = MLPRegressor((32,), activation="tanh", solver="sgd", learning_rate_init=0.1,
-    ...                      max_iter=300, tol=0, n_iter_no_change=300, random_state=0)
+    ...                      max_iter=1000, tol=1e-6, random_state=0)
     >>> bool(model.fit(X, X[:, 0] ** 2).score(X, X[:, 0] ** 2) > 0.9)
     True
     """
