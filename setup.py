@@ -87,6 +87,7 @@ def modules():
         if isa in ISA and isa != "baseline" and not IS_X86:
             continue
         yield Extension(f"fastmom.kernels.{source.stem}", [str(source)],
+                        language="c++" if isa in ISA else "c",
                         include_dirs=[str(KERNELS), np.get_include()],
                         depends=sorted(str(file) for suffix in ("pxd", "pxi", "h")
                                        for file in KERNELS.glob(f"*.{suffix}")),

@@ -20,9 +20,11 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from fastmom.extras import need
 from fastmom.files import open_regular, replacing
 
 MARK = "__array__"
+BFLOAT16 = "bfloat16"
 BLOCK = 1 << 18     # bytes read at once: they are still in the cache when they are summed
 # As `numpy.lib.format` writes it. Its own parser runs Python's on the text, whose errors and
 # warnings are many.
@@ -208,6 +210,9 @@ def packed(where: str, value: Any, arrays: dict[str, Any] | None) -> Any:
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, np.ndarray) and arrays is not None:
+        if value.dtype.name == BFLOAT16:        # not one of NumPy's own, so the file has its bits
+            arrays[where] = value.view(np.uint16)
+            return {MARK: where, "dtype": BFLOAT16}
         arrays[where] = value
         return {MARK: where}
     if type(value) is list:
@@ -218,6 +223,15 @@ def packed(where: str, value: Any, arrays: dict[str, Any] | None) -> Any:
                     f"list or dict with str keys other than {MARK!r}")
 
 
+def viewed(entry: Mapping[str, Any], array: Any) -> Any:
+    """Return an array of a file as what its entry says that it is."""
+    if "dtype" not in entry:
+        return array
+    if entry["dtype"] != BFLOAT16 or array.dtype != np.uint16:
+        raise ValueError(f"{entry[MARK]} is said to be {entry['dtype']!r} in {array.dtype}")
+    return array.view(need("ml_dtypes", "formats", "numbers in bfloat16").bfloat16)
+
+
 def unpacked(value: Any, array_of: Callable[[str], Any]) -> Any:
     """Undo `packed`: put the arrays, asked for by name, back in their places."""
     if isinstance(value, list):
@@ -225,5 +239,5 @@ def unpacked(value: Any, array_of: Callable[[str], Any]) -> Any:
     if not isinstance(value, dict):
         return value
     if MARK in value:
-        return array_of(value[MARK])
+        return viewed(value, array_of(value[MARK]))
     return {key: unpacked(entry, array_of) for key, entry in value.items()}

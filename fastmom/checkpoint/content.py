@@ -17,6 +17,7 @@ from fastmom.checkpoint import restore
 from fastmom.checkpoint.errors import fitting, reading
 from fastmom.checkpoint.restore import Arrays
 from fastmom.checks import integer
+from fastmom.optim.formats import rounded
 from fastmom.optim.state import live_state
 
 if TYPE_CHECKING:
@@ -165,8 +166,16 @@ class OpenCheckpoint(Checkpoint):
         for change in changes:
             change()
         with reading(self.path):
-            for name, array in filled:
-                self.archive.read(name, out=array)
+            for entry, array in filled:
+                self._read_into(array, entry)
+
+    def _read_into(self, array: Any, entry: Mapping[str, Any]) -> None:
+        name = entry[npz.MARK]
+        stored = npz.viewed(entry, np.empty(0, self.archive.members[name].dtype))
+        if stored.dtype == array.dtype:
+            self.archive.read(name, out=array)
+        else:
+            array[...] = rounded(name, npz.viewed(entry, self.archive.read(name)), array.dtype)
 
 
 def load(path: str | os.PathLike[str], *, params: Arrays | None = None,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from fastmom import npz
 from fastmom.optim.state import prepare
 from fastmom.optim.state_checks import check_fits
 
@@ -62,13 +61,13 @@ def prepared(saved: Saved, params: Arrays | None, optimizer: Optimizer | None,
 
 def prepared_to_fill(saved: Saved, content: Mapping[str, Any], params: Arrays | None,
                      optimizer: Optimizer | None, rng: np.random.Generator | None,
-                     ) -> tuple[list[tuple[str, Any]], Changes]:
-    """Return the arrays to fill, each with its name in the file, and all other changes.
+                     ) -> tuple[list[tuple[dict[str, Any], Any]], Changes]:
+    """Return the arrays to fill, each with its entry in the content, and all other changes.
 
     To be called after `prepared` has found that it fits. `content` is `saved` with the arrays'
     names in their places.
     """
-    filled: list[tuple[str, Any]] = []
+    filled: list[tuple[dict[str, Any], Any]] = []
     changes: Changes = []
     if params is not None:
         own = params.values() if isinstance(params, Mapping) else params
@@ -76,7 +75,7 @@ def prepared_to_fill(saved: Saved, content: Mapping[str, Any], params: Arrays | 
         entries = content["params"]
         if isinstance(params, Mapping):
             entries = [entries[order.index(name)] for name in params]
-        filled += [(entry[npz.MARK], array) for entry, array in zip(entries, own, strict=True)]
+        filled += zip(entries, own, strict=True)
     if optimizer is not None:
         assert saved.optimizer is not None
         state = {**saved.optimizer, "state": optimizer.state}
@@ -85,7 +84,7 @@ def prepared_to_fill(saved: Saved, content: Mapping[str, Any], params: Arrays | 
                                     strict=True):
             if entries.keys() != buffers.keys():        # renamed since it was written
                 entries = dict(zip(buffers, entries.values(), strict=True))
-            filled += [(entries[name][npz.MARK], buffer) for name, buffer in buffers.items()]
+            filled += [(entries[name], buffer) for name, buffer in buffers.items()]
     if rng is not None:
         assert saved.rng is not None
         changes.append(_rng_change(saved.rng, rng))

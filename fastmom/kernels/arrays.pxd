@@ -39,7 +39,8 @@ cdef class MemoryMap:
 
     cdef const Gap* gap(self, size_t start) noexcept
 
-cpdef int check_array(object array, str name, Py_ssize_t index, bint writable) except -1
+cpdef int check_array(object array, str name, Py_ssize_t index, bint writable,
+                      bint stored=*) except -1
 cdef void bind_slot(Slot* slot, object array)
 cdef char* data_of(object array)
 cpdef object owner_of(object array)

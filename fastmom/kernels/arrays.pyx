@@ -15,13 +15,18 @@ cnp.import_array()
 cdef object FLOAT32 = np.dtype(np.float32), FLOAT64 = np.dtype(np.float64)
 
 
-cpdef int check_array(object array, str name, Py_ssize_t index, bint writable) except -1:
-    """Raise TypeError or ValueError, naming the array, if the kernels may not work on it."""
+cpdef int check_array(object array, str name, Py_ssize_t index, bint writable,
+                      bint stored=False) except -1:
+    """Raise TypeError or ValueError, naming the array, if the kernels may not work on it.
+
+    With `stored` it may have one of the formats that state is kept in.
+    """
     if not cnp.PyArray_CheckExact(array) and (      # np.ma is imported only for a subclass
             not cnp.PyArray_Check(array) or isinstance(array, np.ma.MaskedArray)):
         raise TypeError(f"{name}[{index}] must be a NumPy array, not {type(array).__name__}")
     dtype = dtype_of(array)
-    if dtype != FLOAT32 and dtype != FLOAT64:
+    if dtype != FLOAT32 and dtype != FLOAT64 and not (
+            stored and dtype.isnative and dtype.name in ("bfloat16", "float16")):
         raise TypeError(f"{name}[{index}] has dtype {dtype}, expected float32 or float64 in "
                         f"native byte order")
     cdef int flags = PyArray_FLAGS(<RawArray*>array)

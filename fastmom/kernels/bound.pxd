@@ -14,13 +14,13 @@ cdef class Bound:
     cdef Slot* slots                        # of the parameters
     cdef Slot* owners                       # of the memory of all state
     cdef Py_ssize_t n_owners
+    cdef list dtypes                        # of each tensor's arrays
     cdef MemoryMap memory                   # all that a step writes
     cdef PyObject** grads                   # held during a step
     cdef Gap* gaps                          # where each tensor's last gradient lay
     cdef Py_ssize_t work, active            # elements and tensors that have a gradient
 
-    cdef int _form(self, Py_ssize_t i) except -1
-    cdef object _dtype(self, Py_ssize_t i, int j)
+    cdef int _find_form(self, Py_ssize_t i) except -1
     cdef int _bind_memory(self) except -1
     cdef int hold(self, grads) except -1
     cdef void release(self) noexcept

@@ -27,9 +27,11 @@ from fastmom.kernels.arrays import owner_of
 
 cnp.import_array()          # for the type of arrays
 
-cdef list FORMS = [          # dtypes of a parameter (and its gradient and average) and of its state
-    (np.dtype(np.float32), np.dtype(np.float32)),       # as in rules.pxd
-    (np.dtype(np.float64), np.dtype(np.float64)),
+cdef list FORMS = [          # names of the dtypes of a parameter and of its state, as in rules.pxd
+    ("float32", "float32"),
+    ("float64", "float64"),
+    ("float32", "bfloat16"),
+    ("float32", "float16"),
 ]
 
 
@@ -46,7 +48,7 @@ cdef class Bound:
         self.state = [tuple([array.view() for array in arrays]) for arrays in state]
         for i in range(n):
             check_array(params[i], "params", i, True)
-        self.params = list(params)
+        self.params, self.dtypes = list(params), []
         self.plan.n_tensors = n
         self.plan.n_arrays = 2 + (len(state[0]) if n else 0)
         if self.plan.n_arrays > MAX_ARRAYS:
@@ -69,7 +71,7 @@ cdef class Bound:
             raise MemoryError()
         for i in range(n):
             self.plan.tensors[i].size = size_of(<RawArray*>params[i])
-            self.plan.tensors[i].form = <Form>self._form(i)
+            self._find_form(i)
         cut(&self.plan)
         self._bind_memory()
 
@@ -83,18 +85,20 @@ cdef class Bound:
         free(self.plan.chunks)
         free(self.plan.partial)
 
-    cdef int _form(self, Py_ssize_t i) except -1:
-        """The form of a tensor's arrays: its place in FORMS."""
+    cdef int _find_form(self, Py_ssize_t i) except -1:
+        """Set the form of a tensor's arrays, which is its place in FORMS."""
+        cdef Tensor* t = &self.plan.tensors[i]
         own = self.state[i][:self.plan.average - STATE] if self.plan.average else self.state[i]
-        for form, (real, stored) in enumerate(FORMS):
-            if dtype_of(self.params[i]) == real and all([a.dtype == stored for a in own]):
-                return form
-        raise TypeError(f"params[{i}] is {dtype_of(self.params[i])} with state of "
-                        f"{', '.join([str(a.dtype) for a in own])}; no rule takes that")
-
-    cdef object _dtype(self, Py_ssize_t i, int j):
-        """The dtype that array j of a tensor must have."""
-        return FORMS[<int>self.plan.tensors[i].form][j >= STATE and j != self.plan.average]
+        real = dtype_of(self.params[i])
+        t.low = sum([1 << j for j, a in enumerate(own) if a.dtype != real])
+        others = {a.dtype.name for a in own if a.dtype != real} or {real.name}
+        form = (real.name, others.pop())
+        if others or form not in FORMS:
+            raise TypeError(f"params[{i}] is {real} with state of "
+                            f"{', '.join([str(a.dtype) for a in own])}; no rule takes that")
+        t.form = <Form><int>FORMS.index(form)
+        self.dtypes.append([real, real, *[a.dtype for a in self.state[i]]])
+        return 0
 
     cdef int _bind_memory(self) except -1:
         """Validate parameters and state, and remember where they lie."""
@@ -107,9 +111,9 @@ cdef class Bound:
                 if j == GRADIENT:
                     continue
                 name = "params" if j == 0 else "state"
-                check_array(array, name, i, True)
+                check_array(array, name, i, True, j >= STATE)
                 if (size_of(<RawArray*>array) != self.plan.tensors[i].size
-                        or dtype_of(array) != self._dtype(i, j)):
+                        or dtype_of(array) != self.dtypes[i][j]):
                     raise ValueError(f"{name}[{i}] is now {dtype_of(array)} of shape "
                                      f"{shape_of(array)}: it was changed in place after the "
                                      f"optimizer was built")

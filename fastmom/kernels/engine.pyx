@@ -13,6 +13,7 @@ from fastmom.kernels.arrays cimport RawArray, check_array, data_of, dtype_of, si
 from fastmom.kernels.bound cimport Bound
 from fastmom.kernels.factors cimport has_direction, loaded_norm, set_norms, set_scales, set_trust
 from fastmom.kernels.loops cimport loops
+from fastmom.kernels.rules cimport Rule
 from fastmom.kernels.sweep cimport (DIRECTION_SUMS, GRADIENT, GRADIENT_SUMS, LOADED_SUMS,
                                     UPDATE, Tensor, sweep)
 from fastmom.kernels.system cimport flushing
@@ -82,7 +83,19 @@ cdef class Engine(Bound):
                 if not -FLT_MAX <= self.plan.rows[i].c[j - 1] <= FLT_MAX:
                     self._refuse(i, row, j)
             self._directed = self._directed or has_direction(&self.plan, &self.plan.rows[i])
+        self._check_forms()
         self._rows = rows
+        return 0
+
+    cdef int _check_forms(self) except -1:
+        """Raise TypeError if a rule would take a tensor's state for other numbers than it holds."""
+        cdef Py_ssize_t k
+        cdef const Rule* rule
+        for k in range(self.plan.n_tensors):
+            low = self.plan.tensors[k].low
+            rule = &self.plan.table.rules[self.plan.rows[self.plan.tensors[k].row].rule]
+            if low and (low & rule.precise or ~low & rule.stored):
+                raise TypeError(f"state[{k}] has other formats than its rule reads")
         return 0
 
     cdef int _refuse(self, Py_ssize_t i, tuple row, Py_ssize_t j) except -1:

@@ -5,9 +5,12 @@ cdef enum:
     MAX_ARRAYS = 7          # parameter, gradient, state, average
     MAX_COEFFICIENTS = 13
 
-cdef enum Form:             # dtypes of a parameter (with its gradient and average) and of its state
+cdef enum Form:             # dtypes of a parameter (as its gradient, its average and state that is
+                            # precise) and of all other state
     FLOAT32                 # float32, float32
     FLOAT64                 # float64, float64
+    BFLOAT16                # float32, bfloat16
+    FLOAT16                 # float32, float16
     N_FORMS
 
 cdef struct Factors:        # of one tensor in one step
@@ -37,6 +40,7 @@ cdef struct Rule:
     Update loop[N_FORMS]
     Direction direction[N_FORMS]    # NULL: the rule has none
     int n_coefficients
+    int stored, precise     # bit j: array j of its state is of that kind
 
 cdef struct Stages:         # around the rule, for one form
     Load load               # scales gradients by scale[0] and limits them

@@ -15,9 +15,17 @@ from libc.stdlib cimport realloc
 from fastmom.kernels.rules cimport (MAX_COEFFICIENTS, N_FORMS, Direction, Factors, Load, Rule,
                                     Stages, Sum, Table, TrustRatio, Update)
 
+cdef extern from "storage.h":
+    cdef cppclass bfloat16:
+        pass
+    cdef cppclass float16:
+        pass
+
 ctypedef fused stored:      # of state; parameters, gradients and averages are real
     float
     double
+    bfloat16
+    float16
 
 cdef Table _table
 cdef double[MAX_COEFFICIENTS] NOTHING   # a struct lies over it where only its names are wanted
@@ -25,8 +33,13 @@ cdef double[MAX_COEFFICIENTS] NOTHING   # a struct lies over it where only its n
 rules = {}                  # the names of each rule's coefficients, in the table's order
 
 
-cdef int register(str name, dict coefficients, Update* loops, Direction* directions=NULL) except -1:
-    """Append a rule to the table: a loop per form, and a direction if it has a trust ratio."""
+cdef int register(str name, dict coefficients, str state, Update* loops,
+                  Direction* directions=NULL) except -1:
+    """Append a rule to the table: a loop per form, and a direction if it has a trust ratio.
+
+    `state` has a letter for each array of state that it uses: s if that is `stored`, p if it is
+    precise, of the parameters' type in all forms.
+    """
     names = []
     for key, value in coefficients.items():     # in the order of the struct
         names += [f"{key}{i}" for i in range(len(value))] if isinstance(value, list) else [key]
@@ -38,8 +51,12 @@ cdef int register(str name, dict coefficients, Update* loops, Direction* directi
     cdef int form
     for form in range(<int>N_FORMS):
         rule.loop[form] = loops[form]
-        rule.direction[form] = NULL if directions == NULL else directions[form]
+        rule.direction[form] = NULL
+        if directions != NULL:
+            rule.direction[form] = directions[form]
     rule.n_coefficients = len(names)
+    rule.stored = sum([1 << j for j, letter in enumerate(state) if letter == "s"])
+    rule.precise = sum([1 << j for j, letter in enumerate(state) if letter == "p"])
     _table.rules = rules_
     _table.n_rules += 1
     rules[name] = tuple(names)

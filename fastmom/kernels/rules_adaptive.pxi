@@ -20,18 +20,20 @@ cdef void adam(real** a, stored** s, Py_ssize_t n, const Adam* c, const Factors*
     cdef real* p = a[0]
     cdef real* g = a[1]
     cdef stored* m = s[0]
-    cdef stored* v = s[1]
+    cdef real* v = <real*>s[1]
     cdef Py_ssize_t i
     for i in range(n):
         u = p[i]
         d = scale * g[i] + wd * u
-        mean = b1 * m[i] + k1 * d
+        mean = b1 * <real>m[i] + k1 * d
         square = b2 * v[i] + k2 * (d * d)
         m[i] = <stored>mean
-        v[i] = <stored>square
+        v[i] = square
         p[i] = keep * u - (x * mean + y * d) / (r * root(square) + eps)
 
-register("adam", (<Adam*>NOTHING)[0], [<Update>adam[float, float], <Update>adam[double, double]])
+register("adam", (<Adam*>NOTHING)[0], "sp",
+         [<Update>adam[float, float], <Update>adam[double, double],
+          <Update>adam[float, bfloat16], <Update>adam[float, float16]])
 
 
 cdef void amsgrad(real** a, stored** s, Py_ssize_t n, const Adam* c,
@@ -43,22 +45,23 @@ cdef void amsgrad(real** a, stored** s, Py_ssize_t n, const Adam* c,
     cdef real* p = a[0]
     cdef real* g = a[1]
     cdef stored* m = s[0]
-    cdef stored* v = s[1]
-    cdef stored* largest = s[2]
+    cdef real* v = <real*>s[1]
+    cdef real* largest = <real*>s[2]
     cdef Py_ssize_t i
     for i in range(n):
         u = p[i]
         d = scale * g[i] + wd * u
-        mean = b1 * m[i] + k1 * d
+        mean = b1 * <real>m[i] + k1 * d
         square = b2 * v[i] + k2 * (d * d)
         m[i] = <stored>mean
-        v[i] = <stored>square
+        v[i] = square
         square = largest[i] if largest[i] > square else square
-        largest[i] = <stored>square
+        largest[i] = square
         p[i] = keep * u - (x * mean + y * d) / (r * root(square) + eps)
 
-register("amsgrad", (<Adam*>NOTHING)[0],
-         [<Update>amsgrad[float, float], <Update>amsgrad[double, double]])
+register("amsgrad", (<Adam*>NOTHING)[0], "spp",
+         [<Update>amsgrad[float, float], <Update>amsgrad[double, double],
+          <Update>amsgrad[float, bfloat16], <Update>amsgrad[float, float16]])
 
 
 cdef struct RMSprop:
@@ -73,17 +76,18 @@ cdef void rmsprop(real** a, stored** s, Py_ssize_t n, const RMSprop* c,
     cdef real eps = positive(<real>c.eps), wd = <real>c.wd, scale = <real>f.scale, d, u, square
     cdef real* p = a[0]
     cdef real* g = a[1]
-    cdef stored* q = s[0]
+    cdef real* q = <real*>s[0]
     cdef Py_ssize_t i
     for i in range(n):
         u = p[i]
         d = scale * g[i] + wd * u
         square = b * q[i] + k * (d * d)
-        q[i] = <stored>square
+        q[i] = square
         p[i] = u - lr * (d / (root(square + e) + eps))
 
-register("rmsprop", (<RMSprop*>NOTHING)[0],
-         [<Update>rmsprop[float, float], <Update>rmsprop[double, double]])
+register("rmsprop", (<RMSprop*>NOTHING)[0], "p",
+         [<Update>rmsprop[float, float], <Update>rmsprop[double, double],
+          <Update>rmsprop[float, bfloat16], <Update>rmsprop[float, float16]])
 
 
 cdef struct RMSpropMomentum:
@@ -98,7 +102,7 @@ cdef void rmsprop_momentum(real** a, stored** s, Py_ssize_t n, const RMSpropMome
     cdef real d, u, square, w, z
     cdef real* p = a[0]
     cdef real* g = a[1]
-    cdef stored* q = s[0]
+    cdef real* q = <real*>s[0]
     cdef stored* v = s[1]
     cdef Py_ssize_t i
     for i in range(n):
@@ -106,13 +110,14 @@ cdef void rmsprop_momentum(real** a, stored** s, Py_ssize_t n, const RMSpropMome
         d = scale * g[i] + wd * u
         square = b * q[i] + k * (d * d)
         z = d / (root(square + e) + eps)
-        w = m * v[i] + z
-        q[i] = <stored>square
+        w = m * <real>v[i] + z
+        q[i] = square
         v[i] = <stored>w
         p[i] = u - (x * w + y * z)
 
-register("rmsprop_momentum", (<RMSpropMomentum*>NOTHING)[0],
-         [<Update>rmsprop_momentum[float, float], <Update>rmsprop_momentum[double, double]])
+register("rmsprop_momentum", (<RMSpropMomentum*>NOTHING)[0], "ps",
+         [<Update>rmsprop_momentum[float, float], <Update>rmsprop_momentum[double, double],
+          <Update>rmsprop_momentum[float, bfloat16], <Update>rmsprop_momentum[float, float16]])
 
 
 cdef void rmsprop_centered(real** a, stored** s, Py_ssize_t n, const RMSpropMomentum* c,
@@ -124,9 +129,9 @@ cdef void rmsprop_centered(real** a, stored** s, Py_ssize_t n, const RMSpropMome
     cdef real zero = <real>0, d, u, square, mean, variance, w, z
     cdef real* p = a[0]
     cdef real* g = a[1]
-    cdef stored* q = s[0]
+    cdef real* q = <real*>s[0]
     cdef stored* v = s[1]
-    cdef stored* h = s[2]
+    cdef real* h = <real*>s[2]
     cdef Py_ssize_t i
     for i in range(n):
         u = p[i]
@@ -136,14 +141,15 @@ cdef void rmsprop_centered(real** a, stored** s, Py_ssize_t n, const RMSpropMome
         variance = square - mean * mean
         variance = zero if variance < zero else variance
         z = d / (root(variance + e) + eps)
-        w = m * v[i] + z
-        q[i] = <stored>square
-        h[i] = <stored>mean
+        w = m * <real>v[i] + z
+        q[i] = square
+        h[i] = mean
         v[i] = <stored>w
         p[i] = u - (x * w + y * z)
 
-register("rmsprop_centered", (<RMSpropMomentum*>NOTHING)[0],
-         [<Update>rmsprop_centered[float, float], <Update>rmsprop_centered[double, double]])
+register("rmsprop_centered", (<RMSpropMomentum*>NOTHING)[0], "psp",
+         [<Update>rmsprop_centered[float, float], <Update>rmsprop_centered[double, double],
+          <Update>rmsprop_centered[float, bfloat16], <Update>rmsprop_centered[float, float16]])
 
 
 cdef struct LAMB:
@@ -159,14 +165,14 @@ cdef void lamb_direction(real** a, stored** s, Py_ssize_t n, const LAMB* c, cons
     cdef real* p = a[0]
     cdef real* g = a[1]
     cdef stored* m = s[0]
-    cdef stored* v = s[1]
+    cdef real* v = <real*>s[1]
     cdef Py_ssize_t i
     for i in range(n):
         d = scale * g[i]
-        mean = b1 * m[i] + k1 * d
+        mean = b1 * <real>m[i] + k1 * d
         square = b2 * v[i] + k2 * (d * d)
         m[i] = <stored>mean
-        v[i] = <stored>square
+        v[i] = square
         out[i] = x * mean / (r * root(square) + eps) + wd * p[i]
 
 
@@ -176,10 +182,13 @@ cdef void lamb(real** a, stored** s, Py_ssize_t n, const LAMB* c, const Factors*
     cdef real step = <real>(c.lr * f.trust), unit = <real>f.unit
     cdef real* p = a[0]
     cdef stored* m = s[0]
-    cdef stored* v = s[1]
+    cdef real* v = <real*>s[1]
     cdef Py_ssize_t i
     for i in range(n):
-        p[i] = p[i] - step * (unit * (x * m[i] / (r * root(<real>v[i]) + eps) + wd * p[i]))
+        p[i] = p[i] - step * (unit * (x * <real>m[i] / (r * root(v[i]) + eps) + wd * p[i]))
 
-register("lamb", (<LAMB*>NOTHING)[0], [<Update>lamb[float, float], <Update>lamb[double, double]],
-         [<Direction>lamb_direction[float, float], <Direction>lamb_direction[double, double]])
+register("lamb", (<LAMB*>NOTHING)[0], "sp",
+         [<Update>lamb[float, float], <Update>lamb[double, double],
+          <Update>lamb[float, bfloat16], <Update>lamb[float, float16]],
+         [<Direction>lamb_direction[float, float], <Direction>lamb_direction[double, double],
+          <Direction>lamb_direction[float, bfloat16], <Direction>lamb_direction[float, float16]])

@@ -13,7 +13,9 @@ cdef void sgd(real** a, stored** s, Py_ssize_t n, const SGD* c, const Factors* f
     for i in range(n):
         p[i] = keep * p[i] - lr * (scale * g[i] + wd * p[i])
 
-register("sgd", (<SGD*>NOTHING)[0], [<Update>sgd[float, float], <Update>sgd[double, double]])
+register("sgd", (<SGD*>NOTHING)[0], "",
+         [<Update>sgd[float, float], <Update>sgd[double, double],
+          <Update>sgd[float, bfloat16], <Update>sgd[float, float16]])
 
 
 cdef struct Momentum:
@@ -33,12 +35,13 @@ cdef void momentum(real** a, stored** s, Py_ssize_t n, const Momentum* c,
     for i in range(n):
         u = p[i]
         d = scale * g[i] + wd * u
-        w = m * v[i] + k * d
+        w = m * <real>v[i] + k * d
         v[i] = <stored>w
         p[i] = keep * u - (x * w + y * d)
 
-register("momentum", (<Momentum*>NOTHING)[0],
-         [<Update>momentum[float, float], <Update>momentum[double, double]])
+register("momentum", (<Momentum*>NOTHING)[0], "s",
+         [<Update>momentum[float, float], <Update>momentum[double, double],
+          <Update>momentum[float, bfloat16], <Update>momentum[float, float16]])
 
 
 cdef struct NovoGrad:
@@ -57,12 +60,13 @@ cdef void novograd(real** a, stored** s, Py_ssize_t n, const NovoGrad* c,
     for i in range(n):
         u = p[i]
         d = k * (scale * g[i]) + wd * u
-        w = m * v[i] + d
+        w = m * <real>v[i] + d
         v[i] = <stored>w
         p[i] = u - lr * w
 
-register("novograd", (<NovoGrad*>NOTHING)[0],
-         [<Update>novograd[float, float], <Update>novograd[double, double]])
+register("novograd", (<NovoGrad*>NOTHING)[0], "s",
+         [<Update>novograd[float, float], <Update>novograd[double, double],
+          <Update>novograd[float, bfloat16], <Update>novograd[float, float16]])
 
 
 cdef struct AggMo:
@@ -86,14 +90,15 @@ cdef void aggmo(real** a, stored** s, Py_ssize_t n, const AggMo* c,
     for j in range(count):
         v = s[j]
         for i in range(n):
-            v[i] = <stored>(m[j] * v[i] + (scale * g[i] + wd * p[i]))
+            v[i] = <stored>(m[j] * <real>v[i] + (scale * g[i] + wd * p[i]))
     for j in range(count):
         v = s[j]
         for i in range(n):
-            p[i] = p[i] - step * v[i]
+            p[i] = p[i] - step * <real>v[i]
 
-register("aggmo", (<AggMo*>NOTHING)[0],
-         [<Update>aggmo[float, float], <Update>aggmo[double, double]])
+register("aggmo", (<AggMo*>NOTHING)[0], "ssss",
+         [<Update>aggmo[float, float], <Update>aggmo[double, double],
+          <Update>aggmo[float, bfloat16], <Update>aggmo[float, float16]])
 
 
 cdef struct Sign:
@@ -111,12 +116,14 @@ cdef void sign(real** a, stored** s, Py_ssize_t n, const Sign* c, const Factors*
     cdef Py_ssize_t i
     for i in range(n):
         d = scale * g[i]
-        w = b1 * v[i] + k1 * d
-        v[i] = <stored>(b2 * v[i] + k2 * d)
+        w = b1 * <real>v[i] + k1 * d
+        v[i] = <stored>(b2 * <real>v[i] + k2 * d)
         w = lr if w > zero else (-lr if w < zero else lr * w)      # of 0 it is 0, of NaN NaN
         p[i] = keep * p[i] - w
 
-register("sign", (<Sign*>NOTHING)[0], [<Update>sign[float, float], <Update>sign[double, double]])
+register("sign", (<Sign*>NOTHING)[0], "s",
+         [<Update>sign[float, float], <Update>sign[double, double],
+          <Update>sign[float, bfloat16], <Update>sign[float, float16]])
 
 
 cdef struct MuonMomentum:
@@ -130,16 +137,17 @@ cdef void muon_momentum(real** a, stored** s, Py_ssize_t n, const MuonMomentum* 
     cdef real d, w
     cdef real* g = a[1]
     cdef stored* v = s[0]
-    cdef stored* u = s[1]
+    cdef real* u = <real*>s[1]
     cdef Py_ssize_t i
     for i in range(n):
         d = scale * g[i]
-        w = m * v[i] + k * d
+        w = m * <real>v[i] + k * d
         v[i] = <stored>w
-        u[i] = <stored>(x * w + y * d)
+        u[i] = (x * w + y * d)
 
-register("muon_momentum", (<MuonMomentum*>NOTHING)[0],
-         [<Update>muon_momentum[float, float], <Update>muon_momentum[double, double]])
+register("muon_momentum", (<MuonMomentum*>NOTHING)[0], "sp",
+         [<Update>muon_momentum[float, float], <Update>muon_momentum[double, double],
+          <Update>muon_momentum[float, bfloat16], <Update>muon_momentum[float, float16]])
 
 
 cdef struct LARS:
@@ -168,9 +176,12 @@ cdef void lars(real** a, stored** s, Py_ssize_t n, const LARS* c, const Factors*
     for i in range(n):
         u = p[i]
         d = trust * (unit * (scale * g[i] + wd * u))
-        w = m * v[i] + k * d
+        w = m * <real>v[i] + k * d
         v[i] = <stored>w
         p[i] = u - (x * w + y * d)
 
-register("lars", (<LARS*>NOTHING)[0], [<Update>lars[float, float], <Update>lars[double, double]],
-         [<Direction>lars_direction[float, float], <Direction>lars_direction[double, double]])
+register("lars", (<LARS*>NOTHING)[0], "s",
+         [<Update>lars[float, float], <Update>lars[double, double],
+          <Update>lars[float, bfloat16], <Update>lars[float, float16]],
+         [<Direction>lars_direction[float, float], <Direction>lars_direction[double, double],
+          <Direction>lars_direction[float, bfloat16], <Direction>lars_direction[float, float16]])

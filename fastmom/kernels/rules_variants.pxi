@@ -14,20 +14,21 @@ cdef void adamax(real** a, stored** s, Py_ssize_t n, const Adamax* c,
     cdef real* p = a[0]
     cdef real* g = a[1]
     cdef stored* m = s[0]
-    cdef stored* u = s[1]
+    cdef real* u = <real*>s[1]
     cdef Py_ssize_t i
     for i in range(n):
         d = scale * g[i] + wd * p[i]
-        mean = b1 * m[i] + k1 * d
+        mean = b1 * <real>m[i] + k1 * d
         size = (d if d > zero else -d) + eps
         largest = b2 * u[i]
         largest = largest if largest >= size else size
         m[i] = <stored>mean
-        u[i] = <stored>largest
+        u[i] = largest
         p[i] = p[i] - x * mean / largest
 
-register("adamax", (<Adamax*>NOTHING)[0],
-         [<Update>adamax[float, float], <Update>adamax[double, double]])
+register("adamax", (<Adamax*>NOTHING)[0], "sp",
+         [<Update>adamax[float, float], <Update>adamax[double, double],
+          <Update>adamax[float, bfloat16], <Update>adamax[float, float16]])
 
 
 cdef struct Yogi:
@@ -43,20 +44,22 @@ cdef void yogi(real** a, stored** s, Py_ssize_t n, const Yogi* c, const Factors*
     cdef real* p = a[0]
     cdef real* g = a[1]
     cdef stored* m = s[0]
-    cdef stored* v = s[1]
+    cdef real* v = <real*>s[1]
     cdef Py_ssize_t i
     for i in range(n):
         d = scale * g[i] + wd * p[i]
-        mean = b1 * m[i] + k1 * d
+        mean = b1 * <real>m[i] + k1 * d
         change = k2 * (d * d)
         excess = v[i] - d * d
         change = change if excess > zero else (-change if excess < zero else excess)    # NaN stays
         square = v[i] - change
         m[i] = <stored>mean
-        v[i] = <stored>square
+        v[i] = square
         p[i] = p[i] - x * mean / (r * root(square) + eps)
 
-register("yogi", (<Yogi*>NOTHING)[0], [<Update>yogi[float, float], <Update>yogi[double, double]])
+register("yogi", (<Yogi*>NOTHING)[0], "sp",
+         [<Update>yogi[float, float], <Update>yogi[double, double],
+          <Update>yogi[float, bfloat16], <Update>yogi[float, float16]])
 
 
 cdef struct AdaBelief:
@@ -73,19 +76,20 @@ cdef void adabelief(real** a, stored** s, Py_ssize_t n, const AdaBelief* c,
     cdef real* p = a[0]
     cdef real* g = a[1]
     cdef stored* m = s[0]
-    cdef stored* v = s[1]
+    cdef real* v = <real*>s[1]
     cdef Py_ssize_t i
     for i in range(n):
         u = p[i]
         d = scale * g[i] + wd * u
-        mean = b1 * m[i] + k1 * d
+        mean = b1 * <real>m[i] + k1 * d
         variance = b2 * v[i] + k2 * ((d - mean) * (d - mean)) + e
         m[i] = <stored>mean
-        v[i] = <stored>variance
+        v[i] = variance
         p[i] = keep * u - x * mean / (r * root(variance) + eps)
 
-register("adabelief", (<AdaBelief*>NOTHING)[0],
-         [<Update>adabelief[float, float], <Update>adabelief[double, double]])
+register("adabelief", (<AdaBelief*>NOTHING)[0], "sp",
+         [<Update>adabelief[float, float], <Update>adabelief[double, double],
+          <Update>adabelief[float, bfloat16], <Update>adabelief[float, float16]])
 
 
 cdef struct Adan:
@@ -104,22 +108,24 @@ cdef void adan(real** a, stored** s, Py_ssize_t n, const Adan* c, const Factors*
     cdef real* g = a[1]
     cdef stored* m = s[0]
     cdef stored* v = s[1]
-    cdef stored* q = s[2]
+    cdef real* q = <real*>s[2]
     cdef stored* before = s[3]
     cdef Py_ssize_t i
     for i in range(n):      # in two loops: compilers do not vectorise one over so many arrays
         d = scale * g[i]
-        h = z * (d - before[i])
+        h = z * (d - <real>before[i])
         ahead = d + k2 * h
-        v[i] = <stored>(b2 * v[i] + k2 * h)
-        q[i] = <stored>(b3 * q[i] + k3 * (ahead * ahead))
+        v[i] = <stored>(b2 * <real>v[i] + k2 * h)
+        q[i] = b3 * q[i] + k3 * (ahead * ahead)
         before[i] = <stored>d
     for i in range(n):
-        mean = b1 * m[i] + k1 * <real>before[i]
+        mean = b1 * <real>m[i] + k1 * <real>before[i]
         m[i] = <stored>mean
-        p[i] = keep * p[i] - (x * mean + y * <real>v[i]) / (root(r * <real>q[i] + e) + eps)
+        p[i] = keep * p[i] - (x * mean + y * <real>v[i]) / (root(r * q[i] + e) + eps)
 
-register("adan", (<Adan*>NOTHING)[0], [<Update>adan[float, float], <Update>adan[double, double]])
+register("adan", (<Adan*>NOTHING)[0], "ssps",
+         [<Update>adan[float, float], <Update>adan[double, double],
+          <Update>adan[float, bfloat16], <Update>adan[float, float16]])
 
 
 cdef struct Adadelta:
@@ -134,19 +140,20 @@ cdef void adadelta(real** a, stored** s, Py_ssize_t n, const Adadelta* c,
     cdef real wd = <real>c.wd, scale = <real>f.scale, d, square, ratio
     cdef real* p = a[0]
     cdef real* g = a[1]
-    cdef stored* q = s[0]
-    cdef stored* w = s[1]
+    cdef real* q = <real*>s[0]
+    cdef real* w = <real*>s[1]
     cdef Py_ssize_t i
     for i in range(n):
         d = scale * g[i] + wd * p[i]
         square = b * q[i] + k * (d * d)
         ratio = (w[i] + eps) / (square + eps)
-        q[i] = <stored>square
-        w[i] = <stored>(b * w[i] + k * (ratio * (d * d)))
+        q[i] = square
+        w[i] = b * w[i] + k * (ratio * (d * d))
         p[i] = p[i] - lr * (root(ratio) * d)
 
-register("adadelta", (<Adadelta*>NOTHING)[0],
-         [<Update>adadelta[float, float], <Update>adadelta[double, double]])
+register("adadelta", (<Adadelta*>NOTHING)[0], "pp",
+         [<Update>adadelta[float, float], <Update>adadelta[double, double],
+          <Update>adadelta[float, bfloat16], <Update>adadelta[float, float16]])
 
 
 cdef struct Rprop:
@@ -168,8 +175,8 @@ cdef void rprop(real** a, stored** s, Py_ssize_t n, const Rprop* c,
     for i in range(n):
         d = scale * g[i]
         turned = one if d > zero else (-one if d < zero else d)     # of 0 it is 0, of NaN NaN
-        e = turned * h[i]
-        ratio = r[i] * (plus if e > zero else (minus if e < zero else one))
+        e = turned * <real>h[i]
+        ratio = <real>r[i] * (plus if e > zero else (minus if e < zero else one))
         ratio = low if ratio < low else ratio
         ratio = high if ratio > high else ratio
         turned = zero if e < zero else turned
@@ -177,5 +184,6 @@ cdef void rprop(real** a, stored** s, Py_ssize_t n, const Rprop* c,
         r[i] = <stored>ratio
         p[i] = p[i] - lr * ratio * turned
 
-register("rprop", (<Rprop*>NOTHING)[0],
-         [<Update>rprop[float, float], <Update>rprop[double, double]])
+register("rprop", (<Rprop*>NOTHING)[0], "ss",
+         [<Update>rprop[float, float], <Update>rprop[double, double],
+          <Update>rprop[float, bfloat16], <Update>rprop[float, float16]])

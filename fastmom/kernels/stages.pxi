@@ -44,9 +44,8 @@ cdef double square_sum(const real* x, Py_ssize_t n) noexcept nogil:
 
 
 # The average moves by the rule of plain descent:  e = k e - (k - 1) p
-_table.stages = [
-    Stages(<Load>load[float], <Load>rescale[float], <Update>sgd[float, float],
-           <Sum>square_sum[float], False),
-    Stages(<Load>load[double], <Load>rescale[double], <Update>sgd[double, double],
-           <Sum>square_sum[double], True),
-]
+cdef Stages _single = Stages(<Load>load[float], <Load>rescale[float], <Update>sgd[float, float],
+                             <Sum>square_sum[float], False)
+cdef Stages _double = Stages(<Load>load[double], <Load>rescale[double], <Update>sgd[double, double],
+                             <Sum>square_sum[double], True)
+_table.stages = [_single, _double, _single, _single]

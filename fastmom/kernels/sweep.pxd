@@ -27,6 +27,7 @@ cdef struct Tensor:
     Py_ssize_t lead         # elements before its first whole cache line
     int row                 # which of the plan's rows applies
     Form form               # of what dtypes its arrays are
+    int low                 # bit j: array j of its state is not of the parameter's dtype
     Factors factors
     double sign             # of its gradient: -1 to maximize
     SquareSum square        # of its gradient, where it was needed

@@ -229,8 +229,12 @@ def _hyper(values: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict) and "callable" in value:
             raise ValueError(f"its optimizer's {name} was the function {value['callable']}, which "
                              f"cannot be stored; a schedule can")
-        made[name] = Schedule.from_dict(value) if isinstance(value, dict) else value
+        made[name] = Schedule.from_dict(value) if _is_schedule(value) else value
     return made
+
+
+def _is_schedule(value: Any) -> bool:
+    return isinstance(value, dict) and "schedule" in value
 
 
 def _loss(description: Mapping[str, Any]) -> Loss:

@@ -57,7 +57,7 @@ class GradientAccumulation:
             raise ValueError("optimizer has no parameters yet: bind it first")
         self.optimizer, self.steps, self.pending = optimizer, steps, 0
         params = optimizer._engine.params
-        self._sums = [s for s, in zeros_beside(params, [[p.shape] for p in params])]
+        self._sums = [s for s, in zeros_beside(params, [[(p.shape, p.dtype)] for p in params])]
         self._given = [False] * len(self._sums)
         self._adder = Engine(self._sums, [()] * len(self._sums))
 

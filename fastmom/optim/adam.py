@@ -68,6 +68,7 @@ class Adam(Optimizer):
 
     # Without AMSGrad the largest square is never touched, so it takes no memory.
     state_names: ClassVar[tuple[str, ...]] = ("mean", "square", "largest_square")
+    precise_state_names: ClassVar[tuple[str, ...]] = ("square", "largest_square")
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         rule = amsgrad if group["amsgrad"] else adam
@@ -130,6 +131,7 @@ class NAdam(Optimizer):
         default=4e-3, doc="How fast the momentum rises from ``beta1 / 2`` to `beta1`.")
 
     state_names: ClassVar[tuple[str, ...]] = ("mean", "square")
+    precise_state_names: ClassVar[tuple[str, ...]] = ("square",)
 
     @staticmethod
     def momentum_product(beta1: float, decay: float, t: int) -> float:

@@ -50,6 +50,7 @@ class Adamax(Optimizer):
     weight_decay: Number = Number(default=0.0, doc="L2 penalty added to the gradient.")
 
     state_names: ClassVar[tuple[str, ...]] = ("mean", "largest")
+    precise_state_names: ClassVar[tuple[str, ...]] = ("largest",)
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         b1 = group["beta1"]
@@ -89,6 +90,7 @@ class RAdam(Optimizer):
         default=False, doc="Shrink the parameters by ``1 - lr * weight_decay`` instead.")
 
     state_names: ClassVar[tuple[str, ...]] = ("mean", "square")
+    precise_state_names: ClassVar[tuple[str, ...]] = ("square",)
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         b1, b2, t = group["beta1"], group["beta2"], age + 1
@@ -139,6 +141,7 @@ class Yogi(Optimizer):
         doc="Start of m and v. No schedule, and fixed once the optimizer has parameters.")
 
     state_names: ClassVar[tuple[str, ...]] = ("mean", "square")
+    precise_state_names: ClassVar[tuple[str, ...]] = ("square",)
 
     def _bound(self, first: int) -> None:
         for state, i in list(zip(self.state, self._group_of, strict=True))[first:]:
@@ -189,6 +192,7 @@ class AdaBelief(Optimizer):
         default=False, doc="Shrink the parameters by ``1 - lr * weight_decay`` instead.")
 
     state_names: ClassVar[tuple[str, ...]] = ("mean", "variance")
+    precise_state_names: ClassVar[tuple[str, ...]] = ("variance",)
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         b1, b2, t = group["beta1"], group["beta2"], age + 1
@@ -238,6 +242,7 @@ class Adan(Optimizer):
     weight_decay: Number = Number(default=0.0, doc="Decoupled.")
 
     state_names: ClassVar[tuple[str, ...]] = ("mean", "change", "square", "gradient")
+    precise_state_names: ClassVar[tuple[str, ...]] = ("square",)
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         lr, b1, b2, b3 = group["lr"], group["beta1"], group["beta2"], group["beta3"]

@@ -11,7 +11,8 @@ import numpy as np
 
 from fastmom.kernels import Engine
 from fastmom.optim.copying import refuse_shallow_copy
-from fastmom.optim.hyper import Choice, Flag, Limit, Number
+from fastmom.optim.formats import WORDS
+from fastmom.optim.hyper import Choice, Flag, Formats, Limit, Number
 from fastmom.optim.stateful import Stateful
 
 if TYPE_CHECKING:
@@ -53,6 +54,12 @@ class Optimizer(Stateful):
     maximize: Flag = Flag(
         default=False, kw_only=True,
         doc="Step along the gradient instead of against it.")
+    state_dtype: Formats = Formats(
+        words=WORDS, kw_only=True, shared=True, at_binding=True,
+        doc="Keep state of float32 parameters in this format, rounded to nearest; it is computed "
+            "with in float32. A name leaves in float32 what stands still when rounded (such as "
+            "means of squares); a dict, such as ``{\"mean\": \"bfloat16\"}``, changes what it "
+            "names. Fixed once the optimizer has parameters.")
 
     def __init__(self, params: Params | None = None, *args: Any, **hyper: Any) -> None:
         self._start(self._named(args, hyper))

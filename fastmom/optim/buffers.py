@@ -18,17 +18,17 @@ PAGE = 4096     # bytes; a load waits for an earlier store at the same place of 
 LARGE = 65536   # bytes of an array from which its place in a page is chosen
 
 
-Shape = tuple[int, ...]
+Kind = tuple[tuple[int, ...], np.dtype[Any]]        # shape and dtype
 
 
 def zeros_beside(arrays: Sequence[Array],
-                 shapes: Sequence[Sequence[Shape]]) -> list[tuple[Array, ...]]:
-    """Return for each array arrays of zeros of its dtype and the shapes listed for it.
+                 kinds: Sequence[Sequence[Kind]]) -> list[tuple[Array, ...]]:
+    """Return for each array arrays of zeros of the shapes and dtypes listed for it.
 
-    Each lies as far past a cache line as the data of its array: so the vector loops, which align
-    themselves to the parameters, meet aligned state too. The large ones also lie as far from each
-    other and from their array, in terms of places in a page, as they can: a processor compares a
-    load with the stores before it by these alone, and where state lay 64 to 256 bytes past its
+    Each has the same element at the start of a cache line as its array: so the vector loops, which
+    align themselves to the parameters, meet aligned state too. The large ones also lie as far from
+    each other and from their array, in terms of places in a page, as they can: a processor compares
+    a load with the stores before it by these alone, and where state lay 64 to 256 bytes past its
     parameter, steps of 10^5 to 10^6 elements took 10 to 40 % longer (AMD Zen 4). Larger pages made
     no difference. All lie in one piece of memory, but for an array in a memory-mapped file: its own
     are in an unnamed file in the same directory, since they, too, may not fit into memory.
@@ -38,10 +38,10 @@ def zeros_beside(arrays: Sequence[Array],
     OSError
         If the disk has no room for such a file.
     """
-    shared = np.zeros(sum(_size(array, own) for array, own in zip(arrays, shapes, strict=True)
+    shared = np.zeros(sum(_size(array, own) for array, own in zip(arrays, kinds, strict=True)
                           if not _is_mapped(array)), np.uint8)
     start, result = 0, []
-    for array, own in zip(arrays, shapes, strict=True):
+    for array, own in zip(arrays, kinds, strict=True):
         memory, first = (_file_like(array, own), 0) if _is_mapped(array) else (shared, start)
         buffers, end = _carve(memory, first, array, own)
         result.append(buffers)
@@ -49,10 +49,9 @@ def zeros_beside(arrays: Sequence[Array],
     return result
 
 
-def _size(array: Array, shapes: Sequence[Shape]) -> int:
+def _size(array: Array, kinds: Sequence[Kind]) -> int:
     """Return the bytes that these arrays take at most."""
-    itemsize = np.asarray(array).itemsize       # a subclass may say anything
-    sizes = [math.prod(shape) * itemsize for shape in shapes]
+    sizes = [math.prod(shape) * dtype.itemsize for shape, dtype in kinds]
     return sum(size + _step(array, size) + LINE for size in sizes)
 
 
@@ -62,15 +61,17 @@ def _step(array: Any, size: int) -> int:
 
 
 def _carve(memory: Any, start: int, array: Any,
-           shapes: Sequence[Shape]) -> tuple[tuple[Array, ...], int]:
-    """Cut arrays of these shapes out of bytes; return them and where they end."""
-    buffers, plain = [], np.asarray(array)
-    for i, shape in enumerate(shapes, 1):
-        size = math.prod(shape) * plain.itemsize
-        place = plain.ctypes.data + i * PAGE // (len(shapes) + 1) // LINE * LINE
+           kinds: Sequence[Kind]) -> tuple[tuple[Array, ...], int]:
+    """Cut such arrays out of bytes; return them and where they end."""
+    buffers, plain = [], np.asarray(array)      # a subclass may say anything
+    lead = -plain.ctypes.data % LINE // plain.itemsize      # elements before its first whole line
+    line = plain.ctypes.data + lead * plain.itemsize
+    for i, (shape, dtype) in enumerate(kinds, 1):
+        size = math.prod(shape) * dtype.itemsize
+        place = line - lead * dtype.itemsize + i * PAGE // (len(kinds) + 1) // LINE * LINE
         start += (place - memory.ctypes.data - start) % _step(array, size)
         piece = memory[start:start + size]
-        buffers.append(piece.view(plain.dtype).reshape(shape))
+        buffers.append(piece.view(dtype).reshape(shape))
         start += piece.size
     return tuple(buffers), start
 
@@ -79,7 +80,7 @@ def _is_mapped(array: Any) -> bool:
     return isinstance(array, np.memmap) and array.filename is not None
 
 
-def _file_like(array: Any, shapes: Sequence[Shape]) -> Any:
+def _file_like(array: Any, kinds: Sequence[Kind]) -> Any:
     """Return zeros in a file without a name, gone with the last array that uses it.
 
     Its place on the disk is reserved at once: a step that met a full disk would end the process.
@@ -87,7 +88,7 @@ def _file_like(array: Any, shapes: Sequence[Shape]) -> Any:
     from tempfile import TemporaryFile  # slow to import, and used here alone
 
     directory = os.path.dirname(os.path.abspath(array.filename))
-    size = max(1, _size(array, shapes))
+    size = max(1, _size(array, kinds))
     try:
         with TemporaryFile(dir=directory) as file:
             _reserve(file, size)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -226,8 +226,30 @@ class Choice(Hyper[str, str]):
         return "{" + ", ".join(f'"{word}"' for word in self.words) + "}"
 
 
+class Formats(Hyper["str | Mapping[str, str] | None", "str | dict[str, str] | None"]):
+    """The name of a number format, or such names by the names of buffers; None for the usual."""
+
+    annotation = "str | Mapping[str, str] | None"
+
+    def __init__(self, words: tuple[str, ...], **options: Any) -> None:
+        super().__init__(None, **options)
+        self.words = words
+
+    def check(self, value: Any) -> str | dict[str, str] | None:
+        if value is None or isinstance(value, str):
+            return value if value is None else checks.choice(self.name, value, self.words)
+        if not isinstance(value, Mapping) or not value:
+            raise checks.wrong(self.name, value, f"one of {', '.join(map(repr, self.words))}, a "
+                               f"dict of such by names of state, or None", TypeError)
+        return {name: checks.choice(f"{self.name}[{name!r}]", word, self.words)
+                for name, word in value.items()}
+
+    def kind(self) -> str:
+        return "{" + ", ".join(f'"{word}"' for word in self.words) + "}, dict of such, or None"
+
+
 @dataclass_transform(eq_default=False, field_specifiers=(
-    Number, Momentum, Beta, Limit, Integer, Numbers, Flag, Choice))
+    Number, Momentum, Beta, Limit, Integer, Numbers, Flag, Choice, Formats))
 class Declared:
     """A class whose constructor and documentation follow from the hyper-parameters in its body.
 

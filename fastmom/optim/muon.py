@@ -89,6 +89,7 @@ class Muon(Optimizer):
 
     state_names: ClassVar[tuple[str, ...]] = ("mean", "square")
     matrix_state_names: ClassVar[tuple[str, ...]] = ("velocity", "update")
+    precise_state_names: ClassVar[tuple[str, ...]] = ("square", "update")
     treats_matrices = True
 
     def _bound(self, first: int) -> None:
@@ -124,7 +125,7 @@ class Muon(Optimizer):
             if g is not None and is_matrix and p.size:
                 h = groups[i]
                 p *= 1 - h["lr"] * h["weight_decay"]
-                p -= orthogonal(u, h["lr"] * scale(p.shape, h["scaling"], h["layout"]),
+                p -= orthogonal(np.asarray(u, p.dtype), h["lr"] * scale(p.shape, h["scaling"], h["layout"]),
                                 self._work[p.dtype, p.shape], steps=h["ns_steps"],
                                 coefficients=h["ns_coefficients"], eps=h["eps"])
 

@@ -70,6 +70,7 @@ class RMSprop(Optimizer):
 
     # A buffer that the chosen form does not use is never touched, so it takes no memory.
     state_names: ClassVar[tuple[str, ...]] = ("square", "velocity", "mean")
+    precise_state_names: ClassVar[tuple[str, ...]] = ("square", "mean")
 
     def _steady(self, group: Mapping[str, Any]) -> bool:
         return True
@@ -120,6 +121,7 @@ class Adagrad(Optimizer):
         doc="Start of the sums. No schedule, and fixed once the optimizer has parameters.")
 
     state_names: ClassVar[tuple[str, ...]] = ("square",)
+    precise_state_names: ClassVar[tuple[str, ...]] = ("square",)
 
     def _bound(self, first: int) -> None:
         for sums, i in list(zip(self.state, self._group_of, strict=True))[first:]:
@@ -167,6 +169,7 @@ class Adadelta(Optimizer):
     weight_decay: Number = Number(default=0.0, doc="L2 penalty added to the gradient.")
 
     state_names: ClassVar[tuple[str, ...]] = ("square", "step_square")
+    precise_state_names: ClassVar[tuple[str, ...]] = ("square", "step_square")
 
     def _steady(self, group: Mapping[str, Any]) -> bool:
         return True

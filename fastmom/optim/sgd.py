@@ -150,6 +150,8 @@ class QHM(Optimizer):
     weight_decay: Number = Number(default=0.0, doc="L2 penalty added to the gradient.")
 
     state_names: ClassVar[tuple[str, ...]] = ("velocity",)
+    # By default its memory is so long that, rounded, it would stand still.
+    precise_state_names: ClassVar[tuple[str, ...]] = ("velocity",)
 
     def _steady(self, group: Mapping[str, Any]) -> bool:
         return True

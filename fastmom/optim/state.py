@@ -78,7 +78,8 @@ def live_state(optimizer: Optimizer) -> dict[str, Any]:
 def load_state_dict(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     """Continue from what `state_dict` returned.
 
-    The numbers are copied into the existing buffers; the parameters are left alone. Schedules are
+    The numbers are copied into the existing buffers; the parameters are left alone. The optimizer
+    keeps its own `state_dtype`: numbers of another format are rounded to the nearest. Schedules are
     replaced, except that a `ReduceOnPlateau` in use takes over the stored one's arguments and
     state and remains the same object. A hyper-parameter that was a function must be one already.
 
@@ -91,7 +92,8 @@ def load_state_dict(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     Raises
     ------
     TypeError, ValueError
-        If anything is missing, unknown or does not fit. Nothing has changed then.
+        If anything is missing, unknown or does not fit, or a number is beyond the largest of the
+        format that it is to be kept in. Nothing has changed then.
     RuntimeError
         If the optimizer has no parameters yet, or they hold their averages.
     """
@@ -113,8 +115,11 @@ def prepare(optimizer: Optimizer, state: Mapping[str, Any]) -> Callable[[], None
     steps = checked_steps(state["steps"], iterations, len(engine.params))
     copies = list(checked_buffers(optimizer.state, state["state"]))
     updates: Updates = []
+    options = state["options"]
+    if isinstance(options, Mapping):        # its own format stays, and older data names none
+        options = {**options, "state_dtype": optimizer._options["state_dtype"]}
     changed = [(optimizer._options,
-                _checked("options", optimizer, optimizer._options, state["options"], updates))]
+                _checked("options", optimizer, optimizer._options, options, updates))]
     layout = list(_layout(optimizer))
     check_list("groups", state["groups"], len(layout))
     for i, ((group, indices), saved) in enumerate(zip(layout, state["groups"], strict=True)):
@@ -214,7 +219,7 @@ def _checked(where: str, optimizer: Optimizer, old: Values, saved: Mapping[str, 
 
 
 def _revived(name: str, old: Any, saved: Any, updates: Updates) -> Any:
-    if not isinstance(saved, Mapping):
+    if not isinstance(saved, Mapping) or not {"schedule", "callable"} & set(saved):
         return saved
     if "callable" not in saved:
         return _merged(old, Schedule.from_dict(saved), updates)

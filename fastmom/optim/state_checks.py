@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import operator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastmom.checks import integer
+from fastmom.optim.formats import convertible, rounded
 
 if TYPE_CHECKING:
     from fastmom.types import Array
@@ -53,15 +55,17 @@ def checked_buffers(buffers: list[dict[str, Array]], given: Any) -> Iterator[tup
     for i, (own, saved) in enumerate(zip(buffers, given, strict=True)):
         check_names(f"state[{i}]", saved, own)
         for name, buffer in own.items():
-            check_fits(f"state[{i}][{name!r}]", saved[name], buffer)
-            yield buffer, saved[name]
+            where = f"state[{i}][{name!r}]"
+            check_fits(where, saved[name], buffer, convertible)
+            yield buffer, rounded(where, saved[name], buffer.dtype)
 
 
-def check_fits(where: str, array: Any, like: Array) -> None:
-    """Raise unless `array` is a NumPy array of the same dtype and shape as `like`."""
+def check_fits(where: str, array: Any, like: Array,
+               fits: Callable[[Any, Any], bool] = operator.eq) -> None:
+    """Raise unless `array` is a NumPy array of the shape of `like` and a dtype that `fits` its."""
     if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{where} must be a NumPy array, not {type(array).__name__}")
-    if array.dtype != like.dtype:
+    if not fits(array.dtype, like.dtype):
         raise TypeError(f"{where} has dtype {array.dtype}, expected {like.dtype}")
     if array.shape != like.shape:
         raise ValueError(f"{where} has shape {array.shape}, expected {like.shape}")

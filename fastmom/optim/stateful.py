@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from fastmom.kernels.arrays import check_array
 from fastmom.optim.buffers import zeros_beside
+from fastmom.optim.formats import chosen, dtype_named
 from fastmom.optim.groups import Grouped
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ class Stateful(Grouped):
     state_names: ClassVar[tuple[str, ...]] = ()     # of arrays like the parameter
     treats_matrices: ClassVar[bool] = False     # arrays with two axes take `_matrix_row`
     matrix_state_names: ClassVar[tuple[str, ...]] = ()      # of those, as many
+    precise_state_names: ClassVar[Collection[str]] = ()     # in float32 unless a dict names them
 
     def _bound_engine(self) -> Engine:
         """Return the engine, or raise if there are no parameters yet."""
@@ -33,17 +36,33 @@ class Stateful(Grouped):
     def _new_state(self, arrays: list[Array], first: int) -> tuple[list[tuple[Array, ...]],
                                                                    list[dict[str, Array]]]:
         """Return for each parameter the state that the engine updates, and by name the rest."""
+        formats = {name: dtype_named(word) for name, word
+                   in chosen(type(self), self._options["state_dtype"]).items()}
         for i, array in enumerate(arrays, first):
             check_array(array, "params", i, True)
+            if formats and np.asarray(array).dtype != np.float32:
+                raise TypeError(f"state_dtype={self._options['state_dtype']!r} is for float32 "
+                                f"parameters, and params[{i}] is {array.dtype}")
         own = len(self.state_names)
         # a subclass may report another shape than its memory has
         plain: list[Any] = [np.asarray(array) for array in arrays]
         apart = [self._state_apart(array) for array in plain]
-        buffers = zeros_beside(arrays, [[array.shape] * own + [*shapes.values()]
-                                        for array, shapes in zip(plain, apart, strict=True)])
+        buffers = zeros_beside(arrays, [
+            [*((array.shape, formats.get(name, array.dtype)) for name in self._names_of(array)),
+             *((shape, array.dtype) for shape in shapes.values())]
+            for array, shapes in zip(plain, apart, strict=True)])
         return ([all_[:own] for all_ in buffers],
                 [dict(zip(names, all_[own:], strict=True))
                  for names, all_ in zip(apart, buffers, strict=True)])
+
+    def _names_of(self, array: Array) -> tuple[str, ...]:
+        """Return the names of the state that the engine updates with this parameter."""
+        is_matrix = self.treats_matrices and np.asarray(array).ndim == 2
+        return self.matrix_state_names if is_matrix else self.state_names
+
+    def _check_together(self, values: Mapping[str, Any]) -> None:
+        super()._check_together(values)
+        chosen(type(self), values.get("state_dtype"))
 
     def _state_apart(self, array: Array) -> dict[str, tuple[int, ...]]:
         """Return names and shapes of a parameter's state that the engine has no part in."""

@@ -177,7 +177,10 @@ def _check_product(where: str, product: float, optimizer: Any, hypers: Mapping[s
 
 def _array(value: Any) -> Any:
     """Return a tensor as an array, without importing its library."""
-    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
+    if not hasattr(value, "detach"):
+        return value
+    value = value.detach().cpu()
+    return (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
 
 
 def _number(value: Any) -> Any:

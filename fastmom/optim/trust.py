@@ -106,6 +106,7 @@ class LAMB(Optimizer):
     weight_decay: Number = Number(default=0.0, doc="Part of the direction that is scaled.")
 
     state_names: ClassVar[tuple[str, ...]] = ("mean", "square")
+    precise_state_names: ClassVar[tuple[str, ...]] = ("square",)
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         b1, b2, t = group["beta1"], group["beta2"], age + 1
