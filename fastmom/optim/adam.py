@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -69,6 +69,9 @@ class Adam(Optimizer):
     # Without AMSGrad the largest square is never touched, so it takes no memory.
     state_names: ClassVar[tuple[str, ...]] = ("mean", "square", "largest_square")
     precise_state_names: ClassVar[tuple[str, ...]] = ("square", "largest_square")
+
+    def _idle_state(self, group: Mapping[str, Any]) -> Collection[str]:
+        return () if group["amsgrad"] else ("largest_square",)
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         rule = amsgrad if group["amsgrad"] else adam

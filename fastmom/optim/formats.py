@@ -1,9 +1,11 @@
-"""Number formats of state, gone through by name: which buffer is kept in which.
+"""Number formats of state: which buffer is kept in which.
 
-A running mean keeps a share beta of itself at a step and changes by up to 1 - beta of it. Two
-neighbours in bfloat16 are 0.4 to 0.8 % apart and in float16 0.05 to 0.1 %: rounded to nearest, a
-mean of squares with beta = 0.999 would stand still. So each optimizer says which of its buffers are
-precise; these are kept in float32 unless they are named.
+A running mean that keeps a share beta of itself changes by up to 1 - beta of it in a step, and stays
+if that is less than half of what the format can tell apart: 0.2 to 0.4 % in bfloat16, 0.02 to 0.05 %
+in float16. Rounded to nearest, a mean of squares with beta = 0.999 stands still, and a mean of steady
+gradients with beta = 0.9 ends up to 4 % below them. So each optimizer says which of its buffers are
+precise; these are float32 always. Names in a dict may also mean those that a format's name leaves
+out, since their memory is long by default.
 """
 
 from __future__ import annotations
@@ -29,23 +31,28 @@ def chosen(cls: type[Stateful], given: str | Mapping[str, str] | None) -> dict[s
     Raises
     ------
     ValueError
-        If there is no such buffer.
+        If there is no such buffer, it is precise, or those that a rule reads alike differ.
     """
-    names = [*dict.fromkeys([*cls.state_names, *cls.matrix_state_names])]
-    listed = ", ".join(map(repr, names)) or "none"
     if given is None:
         return {}
-    if not isinstance(given, str):
-        for name in given:
-            if name not in names:
-                raise ValueError(f"state_dtype names {name!r}, but the state of {cls.__name__} "
-                                 f"that can have another format is {listed}")
-        return dict(given)
-    result = {name: given for name in names if name not in cls.precise_state_names}
-    if not result:
-        raise ValueError(f"state_dtype={given!r} would have no effect: all state of {cls.__name__} "
-                         f"is precise; what may have another format if a dict names it is {listed}")
-    return result
+    free = [[name for name in names if name not in cls.precise_state_names]
+            for names in (cls.state_names, cls.matrix_state_names)]
+    names = [*dict.fromkeys(sum(free, []))]
+    listed = ", ".join(map(repr, names)) or "none"
+    if isinstance(given, str):
+        result = {name: given for name in names if name not in cls.slow_state_names}
+        if not result:
+            raise ValueError(f"state_dtype={given!r} would have no effect: rounded, the state of "
+                             f"{cls.__name__} would stand still; a dict may name {listed}")
+        return result
+    for name in given:
+        if name not in names:
+            raise ValueError(f"state_dtype names {name!r}; of {cls.__name__} it may name {listed}")
+    for together in free:
+        if len({given.get(name) for name in together}) > 1:
+            raise ValueError(f"state_dtype={given!r} must name {', '.join(map(repr, together))} of "
+                             f"{cls.__name__} together, in one format")
+    return dict(given)
 
 
 def dtype_named(word: str) -> np.dtype[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastmom.kernels import coefficients
@@ -71,6 +71,11 @@ class RMSprop(Optimizer):
     # A buffer that the chosen form does not use is never touched, so it takes no memory.
     state_names: ClassVar[tuple[str, ...]] = ("square", "velocity", "mean")
     precise_state_names: ClassVar[tuple[str, ...]] = ("square", "mean")
+
+    def _idle_state(self, group: Mapping[str, Any]) -> Collection[str]:
+        if group["centered"]:
+            return ()
+        return ("mean",) if group["momentum"] else ("velocity", "mean")
 
     def _steady(self, group: Mapping[str, Any]) -> bool:
         return True

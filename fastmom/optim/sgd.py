@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastmom.kernels import coefficients
@@ -91,6 +91,9 @@ class SGD(Optimizer):
 
     state_names: ClassVar[tuple[str, ...]] = ("velocity",)
 
+    def _idle_state(self, group: Mapping[str, Any]) -> Collection[str]:
+        return () if group["momentum"] else ("velocity",)
+
     def _check_together(self, values: Mapping[str, Any]) -> None:
         super()._check_together(values)
         if values.get("dampening"):
@@ -151,7 +154,7 @@ class QHM(Optimizer):
 
     state_names: ClassVar[tuple[str, ...]] = ("velocity",)
     # By default its memory is so long that, rounded, it would stand still.
-    precise_state_names: ClassVar[tuple[str, ...]] = ("velocity",)
+    slow_state_names: ClassVar[tuple[str, ...]] = ("velocity",)
 
     def _steady(self, group: Mapping[str, Any]) -> bool:
         return True
@@ -192,6 +195,9 @@ class AggMo(Optimizer):
 
     # A velocity beyond the number of momenta is never touched, so it takes no memory.
     state_names: ClassVar[tuple[str, ...]] = tuple(f"velocity{j}" for j in range(4))
+
+    def _idle_state(self, group: Mapping[str, Any]) -> Collection[str]:
+        return self.state_names[len(group["momenta"]):]
 
     def _steady(self, group: Mapping[str, Any]) -> bool:
         return True

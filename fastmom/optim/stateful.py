@@ -24,7 +24,8 @@ class Stateful(Grouped):
     state_names: ClassVar[tuple[str, ...]] = ()     # of arrays like the parameter
     treats_matrices: ClassVar[bool] = False     # arrays with two axes take `_matrix_row`
     matrix_state_names: ClassVar[tuple[str, ...]] = ()      # of those, as many
-    precise_state_names: ClassVar[Collection[str]] = ()     # in float32 unless a dict names them
+    precise_state_names: ClassVar[Collection[str]] = ()     # in the parameter's dtype always
+    slow_state_names: ClassVar[Collection[str]] = ()    # in another only if a dict names them
 
     def _bound_engine(self) -> Engine:
         """Return the engine, or raise if there are no parameters yet."""
@@ -85,6 +86,35 @@ class Stateful(Grouped):
                  for own, arrays in zip(names, self._engine.state, strict=True)]
         return [{name: a.view() for name, a in {**own, **apart}.items()}
                 for own, apart in zip(moved, self._apart, strict=True)]
+
+    def _idle_state(self, group: Mapping[str, Any]) -> Collection[str]:
+        """Return the names of state that steps leave alone; it takes no memory."""
+        return ()
+
+    def memory(self) -> dict[str, int]:
+        """Return what the optimizer takes and moves, in bytes.
+
+        Returns
+        -------
+        dict
+            ``"params"``; ``"state"`` that steps use; and ``"moved"``, what the pass of a step over
+            all parameters reads and writes: parameters, state and the average of an `EMA` twice,
+            gradients once. Passes for norms and the matrix products of `Muon` come on top.
+
+        Examples
+        --------
+        >>> import numpy as np, fastmom as fm
+        >>> fm.SGD([np.zeros(1000, np.float32)], momentum=0.9).memory()
+        {'params': 4000, 'state': 4000, 'moved': 20000}
+        """
+        if self._engine is None:
+            return {"params": 0, "state": 0, "moved": 0}
+        params = sum(p.nbytes for p in self._engine.params)
+        groups = [self.param_groups[i] for i in self._group_of]
+        state = sum(a.nbytes for own, group in zip(self.state, groups, strict=True)
+                    for name, a in own.items() if name not in self._idle_state(group))
+        averages = params if self._engine.averaged else 0
+        return {"params": params, "state": state, "moved": 3 * params + 2 * (state + averages)}
 
     @property
     def grad_norm(self) -> float:

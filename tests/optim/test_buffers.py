@@ -41,7 +41,7 @@ def test_large_arrays_are_apart_in_a_page(name: str, dtype: Any) -> None:
 
 def test_memory_beyond_what_is_needed() -> None:
     params = [np.zeros(size, np.float32) for size in (LARGE // 4, 1000, 10, LARGE)]
-    buffers = zeros_beside(params, [[p.shape] * 2 for p in params])
+    buffers = zeros_beside(params, [[(p.shape, p.dtype)] * 2 for p in params])
     base: Any = buffers[0][0]
     while base.base is not None:
         base = base.base

@@ -15,7 +15,8 @@ import fastmom as fm
 from fastmom.optim import OPTIMIZERS
 from fastmom.optim.hyper import Number
 
-COMMON = ["clip_norm", "clip_norm_per_tensor", "clip_value", "grad_scale", "nonfinite", "maximize"]
+COMMON = ["clip_norm", "clip_norm_per_tensor", "clip_value", "grad_scale", "nonfinite", "maximize",
+          "state_dtype"]
 POSITIONAL = {      # in the order that calls by position rely on; others may follow
     "sgd": "lr momentum dampening nesterov weight_decay decay",
     "qhm": "lr momentum nu weight_decay",
