@@ -1,8 +1,8 @@
 """Number formats of state: which buffer is kept in which.
 
 A running mean that keeps a share beta of itself changes by up to 1 - beta of it in a step, and stays
-if that is less than half of what the format can tell apart: 0.2 to 0.4 % in bfloat16, 0.02 to 0.05 %
-in float16. Rounded to nearest, a mean of squares with beta = 0.999 stands still, and a mean of steady
+if that is less than half of what the format tells apart: 0.2 to 0.4 % in bfloat16, 0.02 to 0.05 % in
+float16. Rounded to nearest, a mean of squares with beta = 0.999 stands still, and a mean of steady
 gradients with beta = 0.9 ends up to 4 % below them. So each optimizer says which of its buffers are
 precise; these are float32 always. Names in a dict may also mean those that a format's name leaves
 out, since their memory is long by default.
@@ -37,7 +37,7 @@ def chosen(cls: type[Stateful], given: str | Mapping[str, str] | None) -> dict[s
         return {}
     free = [[name for name in names if name not in cls.precise_state_names]
             for names in (cls.state_names, cls.matrix_state_names)]
-    names = [*dict.fromkeys(sum(free, []))]
+    names = [*dict.fromkeys(name for together in free for name in together)]
     listed = ", ".join(map(repr, names)) or "none"
     if isinstance(given, str):
         result = {name: given for name in names if name not in cls.slow_state_names}
@@ -57,9 +57,9 @@ def chosen(cls: type[Stateful], given: str | Mapping[str, str] | None) -> dict[s
 
 def dtype_named(word: str) -> np.dtype[Any]:
     """Return the dtype of a format; imports its library only now."""
-    if word == "bfloat16":
-        return np.dtype(need("ml_dtypes", "formats", "numbers in bfloat16").bfloat16)
-    return np.dtype(word)
+    library = need("ml_dtypes", "formats", "numbers in bfloat16") if word == "bfloat16" else np
+    dtype: np.dtype[Any] = np.dtype(getattr(library, word))
+    return dtype
 
 
 def convertible(dtype: np.dtype[Any], into: np.dtype[Any]) -> bool:

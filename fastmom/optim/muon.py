@@ -125,7 +125,7 @@ class Muon(Optimizer):
             if g is not None and is_matrix and p.size:
                 h = groups[i]
                 p *= 1 - h["lr"] * h["weight_decay"]
-                p -= orthogonal(np.asarray(u, p.dtype), h["lr"] * scale(p.shape, h["scaling"], h["layout"]),
+                p -= orthogonal(u, h["lr"] * scale(p.shape, h["scaling"], h["layout"]),
                                 self._work[p.dtype, p.shape], steps=h["ns_steps"],
                                 coefficients=h["ns_coefficients"], eps=h["eps"])
 

@@ -110,7 +110,7 @@ class Stateful(Grouped):
         if self._engine is None:
             return {"params": 0, "state": 0, "moved": 0}
         params = sum(p.nbytes for p in self._engine.params)
-        groups = [self.param_groups[i] for i in self._group_of]
+        groups = [group for group in self.param_groups for _ in group["params"]]
         state = sum(a.nbytes for own, group in zip(self.state, groups, strict=True)
                     for name, a in own.items() if name not in self._idle_state(group))
         averages = params if self._engine.averaged else 0

@@ -52,7 +52,7 @@ def check_equal(optimizer: fm.Optimizer, wide: fm.Optimizer) -> None:
             assert buffer.astype(np.float32).tobytes() == other[name].tobytes(), name
 
 
-# Rules that read again what they stored, which is rounded then --------------------------------------
+# Rules that read again what they stored, which is rounded then ------------------------------------
 
 def aggmo(p: Any, g: Any, s: dict[str, Any], h: Any, low: Any, age: int) -> None:
     f = np.float32
@@ -234,15 +234,15 @@ def test_wrong_values(value: Any) -> None:
 
 
 def test_names_that_are_not_there() -> None:
-    with pytest.raises(ValueError, match="state_dtype names 'speed'.*'velocity'"):
+    with pytest.raises(ValueError, match=r"state_dtype names 'speed'.*'velocity'"):
         fm.SGD(state_dtype={"speed": "float16"})
 
 
 def test_all_or_none_of_the_buffers_of_one_kind() -> None:
     """No rule is compiled for a mixture."""
-    with pytest.raises(ValueError, match="state_dtype.* together"):
+    with pytest.raises(ValueError, match=r"state_dtype.* together"):
         fm.Adan(state_dtype={"mean": "float16"})
-    with pytest.raises(ValueError, match="state_dtype.* together"):
+    with pytest.raises(ValueError, match=r"state_dtype.* together"):
         fm.Rprop(state_dtype={"gradient": "float16", "ratio": "bfloat16"})
 
 
