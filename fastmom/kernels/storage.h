@@ -25,10 +25,8 @@ struct bfloat16 { /* the upper half of a float */
     bfloat16() = default;
 
     explicit bfloat16(float x) {
-        uint32_t u = fm_bits(x);
-        uint32_t rounded = (u + 0x7fff + (u >> 16 & 1)) >> 16;
-        uint32_t nan = (u >> 16 & 0x8000) | 0x7fc0;
-        bits = (uint16_t)((u & 0x7fffffff) > 0x7f800000 ? nan : rounded);
+        uint32_t u = fm_bits(x), rounded = u + 0x7fff + (u >> 16 & 1), nan = u | 0x400000;
+        bits = (uint16_t)(((u & 0x7fffffff) > 0x7f800000 ? nan : rounded) >> 16);
     }
 
     operator float() const { return fm_float((uint32_t)bits << 16); }

@@ -1,11 +1,11 @@
 """Number formats of state: which buffer is kept in which.
 
-A running mean that keeps a share beta of itself changes by up to 1 - beta of it in a step, and stays
-if that is less than half of what the format tells apart: 0.2 to 0.4 % in bfloat16, 0.02 to 0.05 % in
-float16. Rounded to nearest, a mean of squares with beta = 0.999 stands still, and a mean of steady
-gradients with beta = 0.9 ends up to 4 % below them. So each optimizer says which of its buffers are
-precise; these are float32 always. Names in a dict may also mean those that a format's name leaves
-out, since their memory is long by default.
+A running mean that keeps a share beta of itself changes by up to 1 - beta of it in a step, and
+stays if that is less than half of what the format tells apart: 0.2 to 0.4 % in bfloat16, 0.02 to
+0.05 % in float16. Rounded to nearest, a mean of squares with beta = 0.999 stands still, and a
+mean of steady gradients with beta = 0.9 ends up to 4 % below them. So each optimizer says which
+of its buffers are precise; these are float32 always. Names in a dict may also mean those that a
+format's name leaves out, since their memory is long by default.
 """
 
 from __future__ import annotations
