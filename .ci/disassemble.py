@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fastmom.kernels import isa
 
-LOOP = re.compile(r"^[0-9a-f]+ <__pyx_fuse_([01])(?:_\d)?__pyx_f_\w*?loops_[a-z0-9]+_(\w+)>:$")
+LOOP = re.compile(r"^[0-9a-f]+ <__pyx_fuse_([01])(?:_\d)?__pyx_f_\w*?loops_[a-z0-9]+_(\w+)(?:\(.*\))?>:$")
 LAYERS = ("gather", "bias_activation", "activation_gradient", "dropout", "dropout_gradient",
           "multiply", "add_slices")
 WIDENED = ("square_sum", "rescale")       # computed in double, also of floats
@@ -30,7 +30,7 @@ Code = list[tuple[int, str, str]]
 
 def functions(path: Path, pattern: re.Pattern[str]) -> dict[tuple[str, ...], Code]:
     """The instructions of each function, by the groups of the pattern."""
-    listing = subprocess.run(["objdump", "-d", "--no-show-raw-insn", path], check=True,
+    listing = subprocess.run(["objdump", "-dC", "--no-show-raw-insn", path], check=True,
                              capture_output=True, text=True).stdout
     found: dict[tuple[str, ...], Code] = {}
     code: Code | None = None
