@@ -89,10 +89,12 @@ def turn(work: Work, candidate: str) -> float:
         team.watch(True)
 
 
-def measure(rounds: int) -> Iterator[dict[str, Any]]:
+def measure(rounds: int, only: str = "") -> Iterator[dict[str, Any]]:
     """Yield a row per load and work: the seconds of each candidate in each round."""
     for load, programs in loads().items():
         for name, make in WORK.items():
+            if only not in f"{load}: {name}":
+                continue
             works = {candidate: make() for candidate in CANDIDATES}
             seconds: dict[str, list[float]] = {candidate: [] for candidate in CANDIDATES}
             with busy(programs):
@@ -111,11 +113,13 @@ def ratios(row: dict[str, Any]) -> list[float]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--only", default="", metavar="TEXT",
+                        help='only rows with this text, such as "quiet: a step"')
 
 
 def run(args: argparse.Namespace) -> int:
     rows, medians, worst = [], [], 0.0
-    for row in measure(args.rounds):
+    for row in measure(args.rounds, args.only):
         each = ratios(row)
         medians.append(statistics.median(each))
         worst = max(worst, *each)

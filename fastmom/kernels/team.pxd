@@ -4,8 +4,8 @@ cdef struct Pace:           # how a team has fared beside one thread; all times 
     double serial           # per unit of work on one thread, lately; 0: not known yet
     double loss             # by which the team is behind one thread
     double rest             # to spend on one thread before the team is tried again
-    double penalty          # rest after the next failure
-    double tried            # spent by the team since its last failure or its last reward
+    double last             # rest that there was
+    double gain             # of the team over one thread since then; negative if it has lost
     double seconds          # of the current rest, and the work done in them
     double work
     int steps               # of the team since one thread was measured

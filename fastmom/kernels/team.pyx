@@ -39,16 +39,19 @@ cdef int spread(Job job, const void* what, Pace* pace, Py_ssize_t work, Py_ssize
 # A team waits for its last thread. Where another program, or another library's spinning threads,
 # keep a core busy, that takes a time slice of the operating system, a hundred times a small step.
 # So a team is watched: what it takes longer than one thread would adds up, what it gains is taken
-# off. Beyond an allowance, which is less than two time slices, the work goes on with one thread,
-# and the team is tried again after a rest that is as long as many allowances if it has failed
-# before, so that failing costs little, and short if it has not, so that one disturbance costs
-# little. All of this is counted in seconds, not in steps, as a disturbance is; results do not
-# depend on it. The pace of one thread is its mean during a rest, and is measured by single steps,
-# ever rarer ones, while the team works. The first step of all is the team's in any case: where
-# memory is divided among processors, each thread touches first the state that will be its own.
+# off. Beyond an allowance, which is less than two time slices, it is judged by all that it has
+# gained since the last time. If that is more than it has lost, it goes on: a disturbance costs
+# little. If not, one thread works for a while, and then the team is tried again. This rest is
+# several times the last one and as long at least as what was lost, so that failing costs little.
+# All of this is counted in seconds, not in steps, as a disturbance is; results do not depend on it.
+# The pace of one thread is its mean during a rest, and is measured by single steps, ever rarer ones,
+# while the team works. The first step of all is the team's in any case: where memory is divided
+# among processors, each thread touches first the state that will be its own.
 
 cdef enum:
     RARELY = 1024           # steps of a team for one on one thread
+    GROWTH = 4              # of rests while the team keeps failing
+    PRICE = 20              # seconds of rest, at most, for a second lost; or LONGEST
 
 cdef double ALLOWANCE = 2e-3, SHORTEST = 5e-3, LONGEST = 0.5
 
@@ -89,7 +92,7 @@ cdef void note(Pace* pace, double seconds, double work, bint team) noexcept nogi
         pace.steps = 0
         seconds /= work
         if pace.serial == 0:
-            pace.serial, pace.penalty = seconds, SHORTEST
+            pace.serial, pace.last = seconds, SHORTEST / GROWTH
         elif seconds < pace.serial:
             pace.serial = (pace.serial + seconds) / 2
         else:       # maybe disturbed: no reason to think much worse of it
@@ -99,15 +102,16 @@ cdef void note(Pace* pace, double seconds, double work, bint team) noexcept nogi
 cdef void judge(Pace* pace, double seconds, double alone) noexcept nogil:
     """Send the team to rest if it is too far behind one thread."""
     pace.loss = max(0.0, pace.loss + seconds - alone)
-    pace.tried += seconds
-    if pace.loss > ALLOWANCE:
-        pace.rest = pace.penalty
-        pace.penalty = min(2 * pace.penalty, LONGEST)
-        pace.loss = pace.tried = 0
-        pace.patience = pace.steps = 0
-    elif pace.tried > pace.penalty:
-        pace.penalty = max(pace.penalty / 2, SHORTEST)
-        pace.tried = 0
+    pace.gain += alone - seconds
+    if pace.loss <= ALLOWANCE:
+        return
+    if pace.gain > 0:
+        pace.last = SHORTEST / GROWTH
+    else:
+        pace.rest = min(max(GROWTH * pace.last, -pace.gain), max(LONGEST, -PRICE * pace.gain))
+        pace.last = pace.rest
+    pace.loss = pace.gain = 0
+    pace.patience = pace.steps = 0
 
 
 def decisions(alone, together, work=1.0) -> list:

@@ -101,3 +101,21 @@ def test_all_is_slower_where_others_work_but_the_team_least() -> None:
     ratio, share = cost(alone[100:], together[100:])
     assert ratio < 1.1
     assert share > 0.9
+
+
+def test_a_large_step_is_not_tried_often_in_vain() -> None:
+    """Each try loses a time slice or several: what was lost sets the rest."""
+    alone, together = steady(LARGE, 2.0)
+    ratio, _ = cost(alone, together + 5 * SLICE)
+    assert ratio < 1.08
+    ratio, _ = cost(alone[:100], (together + 5 * SLICE)[:100])      # the first half second
+    assert ratio < 1.2
+
+
+def test_losses_that_gains_outweigh_do_not_count() -> None:
+    """A fifth of the time goes to lost slices, but the team still gains more."""
+    alone, together = steady(SMALL, 4.0, 0.5)
+    together[::2000] += SLICE
+    ratio, share = cost(alone, together)
+    assert ratio < 1.15
+    assert share > 0.8
