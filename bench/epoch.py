@@ -37,7 +37,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "dense": {"hidden": [128], "dropout": 0.2, "batch": 32},
     "wide": {"hidden": [512, 512], "dropout": 0.0, "batch": 128},
 }
-BUDGET = 3.0        # seconds: a variant that took so long sits out
+BUDGET = 4.0        # seconds: a variant that took so long sits out
 SLOWER = 1.33       # than a peer's fastest variant: sits out likewise
 NOISE = 32          # the least value of a pixel of "dense", and how many there are above it
 OURS, ONE = "fastmom", "1 thread"
@@ -94,7 +94,7 @@ def measure_model(model: str, folder: Path, args: Namespace) -> dict[str, Any]:
                     shown = ", ".join(filter(None, [variant, environment]))
                     records[name, shown] = Record(variant, partial(worker.ask, "epoch", variant),
                                                   worker)
-        load = take_turns(list(records.values()), 1)
+        load = take_turns(list(records.values()), 1, BUDGET)
         remaining = [record for key, record in records.items() if is_near(key, records)]
         more = take_turns(remaining, args.rounds - 1, BUDGET)
         load.waiting += more.waiting

@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     add("--output", type=Path, metavar="DIR")
-    add("--rounds", type=int, default=5, help="measurements of each candidate (default: 5)")
+    add("--rounds", type=int, default=4,
+        help="measurements of each candidate; of most steps, processes (default: %(default)s)")
     add("--quick", action="store_true",
         help="small sizes and the article's network alone: does it work at all?")
     add("--python", type=interpreter, action="append", default=[], metavar="PEER=PATH",

@@ -297,8 +297,8 @@ def take_turns(records: Sequence[Record], rounds: int, budget: float = math.inf,
                settle: float = SETTLE) -> Load:
     """Warm new candidates up, then measure each once in each round, in an order drawn by lot.
 
-    A candidate whose answers so far took `budget` seconds sits the rest out. `settle` seconds pass
-    between two turns.
+    A candidate whose answers so far took `budget` seconds sits the rest out, the warm-up counting
+    as its answer where that took so long. `settle` seconds pass between two turns.
     """
     load, lots = Load(records), random.Random(0)
     for number in range(-1, rounds):
@@ -307,6 +307,8 @@ def take_turns(records: Sequence[Record], rounds: int, budget: float = math.inf,
             if due and not record.error:
                 time.sleep(settle)
                 load.during(record)
+            if number < 0 and record.warm_up.get("seconds", 0.0) >= budget:
+                record.answers = record.answers or [record.warm_up]
     return load
 
 

@@ -57,7 +57,9 @@ def variants(task: Task) -> dict[str, Run]:
 
 def steps_of(memory: Memory) -> dict[str, Step]:
     step, lists = memory.optimizer.step, memory.lists
-    forms = {"": Step(step, lists), ", same gradients": Step(step, lists[:1])}
+    forms = {"": Step(step, lists)}
+    if not memory.large:
+        forms[", same gradients"] = Step(step, lists[:1])
     if fm.get_num_threads() > 1:
         forms[", 1 thread"] = Step(step, lists, within=partial(fm.num_threads, 1))
     return forms

@@ -84,7 +84,7 @@ class Loops:
 
 
 def steps_of(memory: Memory) -> dict[str, Step]:
-    """Return the step in two forms, over flat views."""
+    """Return the step in its forms, over flat views."""
     case = memory.case
     if case.optimizer not in RULES:
         return {}
@@ -92,5 +92,7 @@ def steps_of(memory: Memory) -> dict[str, Step]:
     tensors = [(p.reshape(-1), *(s[name].reshape(-1) for name in names))
                for p, s in zip(memory.params, memory.state, strict=True)]
     lists = [[g.reshape(-1) for g in grads] for grads in memory.lists]
-    return {" prange": Step(Loops(case, tensors, True).step, lists),
-            " serial": Step(Loops(case, tensors, False).step, lists)}
+    steps = {" prange": Step(Loops(case, tensors, True).step, lists)}
+    if not memory.large:
+        steps[" serial"] = Step(Loops(case, tensors, False).step, lists)
+    return steps

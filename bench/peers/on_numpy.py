@@ -26,7 +26,6 @@ VERSIONS = f"numpy {np.__version__}"
 NOTE = ""
 Step = Callable[[Sequence[Any]], object]
 Update = Callable[..., None]
-REFERENCE_UPTO = 2 * 10**6      # elements: above, its temporaries alone are measured
 
 
 def sgd_out(h: Mapping[str, Any], number: type) -> Update:
@@ -116,7 +115,7 @@ def out_step(reference: Reference, clip: float | None = None) -> Step:
 def steps_of(memory: Memory) -> dict[str, timing.Step]:
     """Return the step in both forms."""
     case, reference, runs = memory.case, InPlace(memory.optimizer), {}
-    if case.elements <= REFERENCE_UPTO:
+    if not memory.large:
         runs[" reference"] = reference_step(reference, case.clip is not None)
     if case.optimizer in OUT:
         runs[" out="] = out_step(reference, case.clip)

@@ -15,13 +15,14 @@ from torch import nn
 from torch.nn import functional
 
 from bench.timing import Step
-from bench.workloads import LR, Run, Task, plural, thread_counts
+from bench.workloads import LR, Run, Setting, Task, plural, thread_counts
 
 if TYPE_CHECKING:
     from bench.peers.together import Memory
 
 VERSIONS = f"torch {torch.__version__}"
 NOTE = "loop by hand, subnormals flushed"
+SMALL_BATCH = 64
 
 
 def network(task: Task) -> nn.Sequential:
@@ -90,12 +91,17 @@ def variants(task: Task) -> dict[str, Run]:
     torch.set_flush_denormal(True)
     return {f"{form}, {plural(threads)}": Loop(task, threads, form)
             for form in ("fused", "foreach", "compiled") for threads in thread_counts()
-            if form != "compiled" or threads == thread_counts()[-1]}
+            if is_likely(task.setting, form, threads)}
+
+
+def is_likely(setting: Setting, form: str, threads: int) -> bool:
+    """Return whether a variant has ever been the fastest: compiling takes longest of all."""
+    wide, all_threads = setting.batch > SMALL_BATCH, threads == thread_counts()[-1]
+    return all_threads if form == "foreach" or wide else form == "fused"
 
 
 FORMS: dict[str, dict[str, bool]] = {
     "fused": {"fused": True}, "foreach": {"foreach": True}, "single": {"foreach": False}}
-FEW_ELEMENTS = 10**6    # "single" is measured up to here: beyond it equals "foreach" at best
 
 
 def steps_of(memory: Memory) -> dict[str, Step]:
@@ -121,7 +127,7 @@ def steps_of(memory: Memory) -> dict[str, Step]:
     known, steps = inspect.signature(make).parameters, {}
     for form, options in FORMS.items():
         offered = {name: value for name, value in options.items() if name in known}
-        if (offered or form == "single") and (form != "single" or case.elements <= FEW_ELEMENTS):
+        if (offered or form == "single") and (form != "single" or not memory.large):
             optimizers = [make(mine, **case.hyper, **offered)]
             if rest:
                 optimizers.append(torch.optim.AdamW(rest, lr=LR, fused=True))
@@ -130,7 +136,7 @@ def steps_of(memory: Memory) -> dict[str, Step]:
             step(None)
             share_state(optimizers[0], params, memory.state, names)
             steps[f" {form}"] = Step(step, lists, hand)
-            if form == "fused":
+            if form == "fused" and not memory.large:
                 steps[f" {form}, same gradients"] = Step(step, lists[:1], hand)
     return steps
 

@@ -20,7 +20,9 @@ from bench.workloads import Case
 from fastmom.optim import OPTIMIZERS
 
 HUGE = 2**21                # bytes of a huge page
-FEW, SEVERAL = 3, 16        # lists of gradients: more than any step could remember
+# Lists of gradients that take turns: nobody remembers more than those of the step before, and more
+# lists than a training has at a time would push parameters out of the cache
+FEW, SEVERAL = 2, 16
 SEVERAL_UPTO = 10**4        # elements in all of so many lists
 OWN_UPTO = 10**6            # elements: larger lists of gradients are new arrays on the same memory
 TRANSPARENT = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -28,17 +30,21 @@ FACTS: dict[str, Any] = {}  # of the memory of the latest case
 
 
 class Memory:
-    """Parameters, gradients and state of a case."""
+    """Parameters, gradients and state of a case.
+
+    Where it is `large`, memory is the limit, and peers leave out the forms that differ in the work
+    around it.
+    """
 
     def __init__(self, case: Case) -> None:
-        self.case = case
+        self.case, self.large = case, case.elements > OWN_UPTO
         make: Any = {cls.__name__: cls for cls in OPTIMIZERS.values()}[case.optimizer]
         clip: dict[str, Any] = {} if case.clip is None else {"clip_norm": case.clip}
         self.params, grads = case.tensors()
         self.optimizer = make(self.params, **case.hyper, **clip)
         self.state: list[dict[str, Any]] = self.optimizer.state
         count = SEVERAL if case.elements * SEVERAL <= SEVERAL_UPTO else FEW
-        self.lists = [grads, *([np.copy(g) if case.elements <= OWN_UPTO else g[...] for g in grads]
+        self.lists = [grads, *([g[...] if self.large else np.copy(g) for g in grads]
                                for _ in range(count - 1))]
 
     def huge(self) -> dict[str, float]:
