@@ -16,7 +16,8 @@ from pathlib import Path
 
 from fastmom.kernels import isa
 
-LOOP = re.compile(r"^[0-9a-f]+ <__pyx_fuse_([01])(?:_\d)?__pyx_f_\w*?loops_[a-z0-9]+_(\w+)(?:\(.*\))?>:$")
+LOOP = re.compile(r"^[0-9a-f]+ <__pyx_fuse_([01])(?:_\d)?__pyx_f_\w*?loops_[a-z0-9]+_(\w+)"
+                  r"(?:\(.*\))?>:$")
 LAYERS = ("gather", "bias_activation", "activation_gradient", "dropout", "dropout_gradient",
           "multiply", "add_slices")
 WIDENED = ("square_sum", "rescale")       # computed in double, also of floats

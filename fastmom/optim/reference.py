@@ -175,7 +175,7 @@ class Reference:
     optimizer : Optimizer
         Bound; its hyper-parameters are read anew at every step.
     dtype : dtype, default float64
-        To compute in.
+        To compute in; state of two bytes is rounded to its format after each step.
 
     Examples
     --------
@@ -197,6 +197,8 @@ class Reference:
         self.machine_eps = [float(np.finfo(p.dtype).eps) for group in optimizer.param_groups
                             for p in group["params"]]
         self.state = [{k: v.astype(dtype) for k, v in s.items()} for s in optimizer.state]
+        self.formats = [{k: v.dtype for k, v in s.items() if v.dtype.itemsize == 2}
+                        for s in optimizer.state]
         self.ages = [0] * len(self.params)
         self.iterations = 0
 
@@ -208,5 +210,7 @@ class Reference:
             if g is not None:
                 h = {**self.hyper[i].at(self.iterations), "machine_eps": self.machine_eps[i]}
                 self.rule(self.params[i], g, self.state[i], h, self.ages[i], self.iterations)
+                for name, stored in self.formats[i].items():
+                    self.state[i][name][...] = self.state[i][name].astype(stored)
                 self.ages[i] += 1
         self.iterations += any(g is not None for g in grads)

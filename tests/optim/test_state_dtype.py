@@ -19,6 +19,7 @@ from fastmom import checkpoint
 from fastmom.kernels import isa
 from fastmom.optim import OPTIMIZERS as KINDS
 from fastmom.optim.formats import WORDS, chosen, dtype_named
+from fastmom.optim.reference import Reference
 
 pytest.importorskip("ml_dtypes")
 
@@ -146,6 +147,19 @@ def test_equals_numpy_where_state_is_read_again(case: Case, word: str, build: st
     for own, other in zip(low.state, state, strict=True):
         for name, v in own.items():
             assert v.astype(np.float32).tobytes() == other[name].tobytes()
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_the_reference_rounds_too(word: str) -> None:
+    """Plain momentum without rounding errors of its own: the same bits."""
+    low = fm.SGD([np.ones(50, np.float32)], lr=0.5, momentum=0.5, state_dtype=word)
+    reference = Reference(low, np.float32)
+    for t in range(5):
+        grads = [np.random.default_rng(t).integers(-999, 999, 50).astype(np.float32)]
+        low.step(grads)
+        reference.step(grads)
+    assert (low.state[0]["velocity"].astype(np.float32) == reference.state[0]["velocity"]).all()
+    assert (low.param_groups[0]["params"][0] == reference.params[0]).all()
 
 
 def special_numbers(dtype: Any) -> Any:
