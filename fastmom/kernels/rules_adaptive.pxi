@@ -1,9 +1,11 @@
 # Rules that divide by the root of squared gradients.
 #
 # In the first-level cache their loops take as long as the processor's divider: on AMD's Zen 4 the
-# root and the quotient of 16 floats take 10 and 6 cycles, and all of adam 16.2. Newton's steps from
-# vrsqrt14ps, with the same bits (tried for all 2^24 mantissas), take longer: adam becomes 7 % slower
-# with them for every other vector, and 24 % for all.
+# root and the quotient of 16 floats take 10 and 6 cycles, and all of adam 16.3 (9 without both).
+# Newton's steps from vrsqrt14ps, with the same bits (tried for all 2^24 mantissas), take the
+# multipliers' time instead: with them for every other vector or for all adam becomes 4 to 24 %
+# slower. For every fourth they gain 4 %, with a branch for zeros, infinities and numbers below
+# 2^-90, and 2 % in the second-level cache: too little for a loop of its own per instruction set.
 
 cdef struct Adam:
     double b1, k1, b2, k2, x, y, r, eps, wd, keep
