@@ -124,15 +124,6 @@ cdef class Batch:
         self.work.stride = 0
         return 0
 
-    cdef int _matmul(self, object a, object b, object out) except -1:
-        """out = a @ b by NumPy, in a build without products of its own."""
-        self.busy = True
-        try:
-            np.matmul(a, b, out=out)
-        finally:
-            self.busy = False
-        return 0
-
     cdef int _add_slices(self) except -1:
         cdef Memory[2] a = [self.partial, self.work.out]
         if self.work.slices > 1:
@@ -199,8 +190,10 @@ cdef class Nonzeros(Batch):
 cdef class DenseBatch(Batch):
     """All numbers of a batch ``x``.
 
-    The bits of results depend on the shapes, not on the number of threads.
+    Results have the same bits for any number of threads. A build without dense products leaves them
+    to NumPy, as do all builds for a single row: no weight is used twice then, and BLAS streams them.
     """
+    cdef bint own_product, own_gradient
 
     def __cinit__(self, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t width, dtype):
         cdef Py_ssize_t slices = (n * width + SLICE - 1) // SLICE
@@ -216,6 +209,8 @@ cdef class DenseBatch(Batch):
         """
         self._load(x, order, scale, offset, ahead)
         cdef Py_ssize_t rows = self.work.rows, n = self.work.n
+        self.own_gradient = loops().layers.own_products
+        self.own_product = self.own_gradient and rows > 1
         self.work.gather = NULL
         self.work.x_row, self.work.x_slice = n, self.work.columns
         if order is None and self.source == self.form and scale == 1 and offset == 0:
@@ -232,33 +227,45 @@ cdef class DenseBatch(Batch):
         cdef Py_ssize_t[4] sizes = [self.work.rows, n, n, n]
         cdef double[2] c = [self.work.scale, self.work.offset]
         cdef Memory[2] a = [PyArray_BYTES(<RawArray*>x), <char*>self.work.order]
-        if loops().layers.own_products:
-            self.work.gather = loops().layers.gather[self.source][self.form]
+        cdef Gather gather = loops().layers.gather[self.source][self.form]
+        cdef fm_float_mode mode
+        if self.own_product:
+            self.work.gather = gather
             self.work.x_row, self.work.x_slice = self.work.columns, self.most * self.work.columns
         else:
-            loops().layers.gather[self.source][self.form](a, sizes, c, self.work.source)
+            mode = begin(flushing())
+            gather(a, sizes, c, self.work.source)
+            fm_flush_end(mode)
+        return 0
+
+    cdef int _matmul(self, object a, object b, object out) except -1:
+        """out = a @ b by NumPy."""
+        self.busy = True
+        try:
+            np.matmul(a, b, out=out)
+        finally:
+            self.busy = False
         return 0
 
     def product(self, w, out, bint training) -> None:
         """out = x @ w; in training the gradient comes after."""
         self._set_product(w, out, training)
-        if not loops().layers.own_products:
+        if self.own_product:
+            self._spread(NULL, loops().layers.dense_product[self.form],
+                         self.work.slices * self.work.rows, 1, &self.pace[0])
+            self._add_slices()
+        else:
             self._matmul(self.memory[3], w, out)
-            self.ready = training
-            return
-        self._spread(NULL, loops().layers.dense_product[self.form],
-                     self.work.slices * self.work.rows, 1, &self.pace[0])
-        self._add_slices()
         self.ready = training
 
     def gradient(self, dy, out) -> None:
         """out = x.T @ dy, after a product in training."""
         self._set_gradient(dy, out)
-        if not loops().layers.own_products:
+        if self.own_gradient:
+            self._spread(NULL, loops().layers.dense_gradient[self.form], self.work.n, GRAIN,
+                         &self.pace[1])
+        else:
             self._matmul(self.memory[3].T, dy, out)
-            return
-        self._spread(NULL, loops().layers.dense_gradient[self.form], self.work.n, GRAIN,
-                     &self.pace[1])
 
     def back(self, dy, w, out) -> None:
         """out = dy @ w.T, for dy of any number of rows."""
@@ -268,7 +275,7 @@ cdef class DenseBatch(Batch):
         self.work.base = data(dy, kind, rows * self.work.width)
         self.work.other = data(w, kind, n * self.work.width)
         self.work.out = target(out, kind, rows * n)
-        if loops().layers.own_products:
+        if loops().layers.own_products and rows > 1:
             self.work.rows = rows
             self._spread(NULL, loops().layers.dense_back[self.form], n, GRAIN, &self.pace[2])
         else:
