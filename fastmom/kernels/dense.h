@@ -37,8 +37,9 @@ enum { FM_OWN_PRODUCTS = 1 };
 /* The largest part of b at a time: as wide as a tile, and so deep that it stays in the cache. */
 enum { FM_WIDE = 2 * FM_BYTES, FM_DEEP = 512 };
 
-/* b is copied, too, where each of its rows is a page of its own, if it is used that often. */
-enum { FM_FAR = 1024, FM_OFTEN = 4 * FM_TILE_ROWS };
+/* b is copied, too, where it would fit the first cache if its rows were not that far apart, which maps
+   them to few of its sets, and if it is used often: the gradient of wide layers. */
+enum { FM_FAR = 512, FM_SHALLOW = 128, FM_OFTEN = 4 * FM_TILE_ROWS };
 
 #ifdef __clang__
 #define FM_SHUFFLE(bits, a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
@@ -152,7 +153,8 @@ FM_PACK(fm_pack_panel64, double, fm_vector64, fm_four64, 64)
                 const ptrdiff_t start = k * b_row + j * b_column, room = n > LANES ? WIDE : LANES;  \
                 const real *v = b + start;                                                          \
                 ptrdiff_t v_row = b_row;                                                            \
-                if (b_column != 1 || n < room || (b_row >= FM_FAR && rows >= FM_OFTEN)) {           \
+                const int aliased = b_row >= FM_FAR && deep <= FM_SHALLOW && rows >= FM_OFTEN;      \
+                if (b_column != 1 || n < room || aliased) {                                         \
                     pack(panel, room, v, b_row, b_column, deep, n, size - start);                   \
                     v = panel, v_row = room;                                                        \
                 }                                                                                   \
