@@ -56,8 +56,10 @@ class Call:
 
     def turn(self) -> Answer:
         """Return the seconds per call."""
-        self.loops = self.loops or self._enough()
-        self.run()      # warm caches and threads after the others
+        if self.loops:
+            self.run()      # warm caches and threads after the others
+        else:
+            self.loops = self._enough()
         return {"seconds": self._seconds(self.loops)}
 
     def _enough(self) -> int:

@@ -127,7 +127,7 @@ def steps_of(memory: Memory) -> dict[str, Step]:
     known, steps = inspect.signature(make).parameters, {}
     for form, options in FORMS.items():
         offered = {name: value for name, value in options.items() if name in known}
-        if (offered or form == "single") and (form != "single" or not memory.large):
+        if (offered or form == "single") and (form == "fused" or not memory.large):
             optimizers = [make(mine, **case.hyper, **offered)]
             if rest:
                 optimizers.append(torch.optim.AdamW(rest, lr=LR, fused=True))
