@@ -12,7 +12,8 @@ from libc.stdint cimport uint32_t, uint64_t
 import numpy as np
 
 from fastmom.kernels.arrays cimport PyArray_BYTES, RawArray, size_of
-from fastmom.kernels.layer_loops cimport N_FORMS, N_SOURCES, SPARE, Gather, Loop, Range, Reduction, Slice, Work
+from fastmom.kernels.layer_loops cimport (N_FORMS, N_SOURCES, SPARE, Gather, Loop, Range,
+                                          Reduction, Slice, Work)
 from fastmom.kernels.loops cimport loops
 from fastmom.kernels.system cimport flushing, fm_float_mode, fm_flush_begin, fm_flush_end
 from fastmom.kernels.team cimport Pace, spread

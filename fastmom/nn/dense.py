@@ -22,9 +22,11 @@ FEWEST = 32     # units below which products that skip zeros gain nothing: less 
 class Dense(Layer):
     """``activation(x @ kernel + bias)``.
 
-    Where most of a batch is zero, as in images of handwriting, products skip the zeros: they are
-    fastmom's own then, on its threads, instead of BLAS's. As the first layer, below nothing but
-    `Flatten` and `Rescaling`, it takes the nonzeros right from the samples.
+    Products run on fastmom's threads, with the same bits for any number of them. Where most of a
+    batch is zero, as in images of handwriting, they skip the zeros. As the first layer, below nothing
+    but `Flatten` and `Rescaling`, it takes its numbers right from the samples. Builds for processors
+    without fused multiply-adds, and batches of one sample, leave dense products to NumPy, whose last
+    bits may be others.
 
     Parameters
     ----------
