@@ -55,7 +55,7 @@ class Optimizer(Stateful):
         default=False, kw_only=True,
         doc="Step along the gradient instead of against it.")
     state_dtype: Formats = Formats(
-        words=WORDS, kw_only=True, shared=True, at_binding=True,
+        default=None, words=WORDS, kw_only=True, shared=True, at_binding=True,
         doc="Keep state of float32 parameters in this format, rounded to nearest; it is computed "
             "with in float32. A name leaves in float32 what stands still when rounded (such as "
             "means of squares); a dict, such as ``{\"mean\": \"bfloat16\"}``, changes what it "

@@ -231,8 +231,8 @@ class Formats(Hyper["str | Mapping[str, str] | None", "str | dict[str, str] | No
 
     annotation = "str | Mapping[str, str] | None"
 
-    def __init__(self, words: tuple[str, ...], **options: Any) -> None:
-        super().__init__(None, **options)
+    def __init__(self, default: None, words: tuple[str, ...], **options: Any) -> None:
+        super().__init__(default, **options)
         self.words = words
 
     def check(self, value: Any) -> str | dict[str, str] | None:
