@@ -23,10 +23,10 @@ class Dense(Layer):
     """``activation(x @ kernel + bias)``.
 
     Products run on fastmom's threads, with the same bits for any number of them. Where most of a
-    batch is zero, as in images of handwriting, they skip the zeros. As the first layer, below nothing
-    but `Flatten` and `Rescaling`, it takes its numbers right from the samples. Builds for processors
-    without fused multiply-adds, and batches of one sample, leave dense products to NumPy, whose last
-    bits may be others.
+    batch is zero, as in images of handwriting, they skip the zeros. As the first layer, below
+    nothing but `Flatten` and `Rescaling`, it takes its numbers right from the samples. Builds for
+    processors without fused multiply-adds, and batches of one sample, leave dense products to
+    NumPy, whose last bits may be others.
 
     Parameters
     ----------
