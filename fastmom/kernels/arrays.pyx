@@ -10,6 +10,8 @@ from libc.stdlib cimport free, malloc
 
 import numpy as np
 
+from fastmom.kernels.formats cimport format_of
+
 cnp.import_array()
 
 cdef object FLOAT32 = np.dtype(np.float32), FLOAT64 = np.dtype(np.float64)
@@ -26,7 +28,7 @@ cpdef int check_array(object array, str name, Py_ssize_t index, bint writable,
         raise TypeError(f"{name}[{index}] must be a NumPy array, not {type(array).__name__}")
     dtype = dtype_of(array)
     if dtype != FLOAT32 and dtype != FLOAT64 and not (
-            stored and dtype.isnative and dtype.name in ("bfloat16", "float16")):
+            stored and format_of(dtype)):
         raise TypeError(f"{name}[{index}] has dtype {dtype}, expected float32 or float64 in "
                         f"native byte order")
     cdef int flags = PyArray_FLAGS(<RawArray*>array)

@@ -19,6 +19,8 @@ from fastmom.kernels.arrays cimport (PyArray_BYTES, PyArray_DESCR, PyArray_FLAGS
                                      READABLE, Gap, MemoryMap, RawArray, Slot, bind_slot,
                                      check_array, data_of, dtype_of, has_memory, is_plain_array,
                                      item_of, lies_in, same_shape, shape_of, size_of, unchanged)
+from fastmom.kernels.codecs cimport BFLOAT16, FLOAT16, NATIVE, Format
+from fastmom.kernels.formats cimport format_of
 from fastmom.kernels.rules cimport MAX_ARRAYS, Form
 from fastmom.kernels.sweep cimport (CHUNK, GRADIENT, LINE, STATE, Chunk, Row, SquareSum, Tensor,
                                     cut)
@@ -90,8 +92,16 @@ cdef class Bound:
         cdef Tensor* t = &self.plan.tensors[i]
         own = self.state[i][:self.plan.average - STATE] if self.plan.average else self.state[i]
         real = dtype_of(self.params[i])
-        t.low = sum([1 << j for j, a in enumerate(own) if a.dtype != real])
-        others = {a.dtype.name for a in own if a.dtype != real} or {real.name}
+        low = [j for j, a in enumerate(own) if a.dtype != real]
+        others = {own[j].dtype.name for j in low} or {real.name}
+        formats = [format_of(own[j].dtype) for j in low]
+        if real.name == "float32" and (len(others) > 1 or max(formats, default=0) > FLOAT16):
+            for j, format in zip(low, formats):
+                t.format[STATE + j] = format
+                t.shift[STATE + j] = 7 if format > FLOAT16 else 0
+            if all(formats):
+                low, others, t.staged = [], {real.name}, True
+        t.low = sum([1 << j for j in low])
         form = (real.name, others.pop())
         if others or form not in FORMS:
             raise TypeError(f"params[{i}] is {real} with state of "
@@ -112,7 +122,8 @@ cdef class Bound:
                     continue
                 name = "params" if j == 0 else "state"
                 check_array(array, name, i, True, j >= STATE)
-                if (size_of(<RawArray*>array) != self.plan.tensors[i].size
+                t = &self.plan.tensors[i]
+                if (size_of(<RawArray*>array) != -(-t.size >> t.shift[j])
                         or dtype_of(array) != self.dtypes[i][j]):
                     raise ValueError(f"{name}[{i}] is now {dtype_of(array)} of shape "
                                      f"{shape_of(array)}: it was changed in place after the "

@@ -183,6 +183,7 @@ cdef class Engine(Bound):
             if known is not None:
                 self._load(known)
             self.plan.flush = flushing()
+            self.plan.step = self.iterations
             if self.active == 0 or not self._prepare():
                 return False
             if known is None:
@@ -223,6 +224,7 @@ cdef class Engine(Bound):
     def load(self, Py_ssize_t i, Py_ssize_t start, out) -> None:
         """Fill an array with the elements of a tensor's gradient from `start` on, after all clipping."""
         cdef Tensor* t
+        cdef char* g
         self._check_within()
         check_array(out, "out", 0, True)
         if not 0 <= i < self.plan.n_tensors or self.plan.tensors[i].data[GRADIENT] == NULL:
@@ -232,9 +234,13 @@ cdef class Engine(Bound):
                 or size_of(<RawArray*>out) > t.size - start):
             raise ValueError(f"out does not fit elements from {start} on of the gradient {i}")
         stages = &self.plan.table.stages[<int>t.form]
-        (stages.rescale if t.rescaled else stages.load)(
-            data_of(out), t.data[GRADIENT] + start * t.item[GRADIENT], size_of(<RawArray*>out),
-            t.scale, self.plan.limit)
+        g = t.data[GRADIENT] + start * t.item[GRADIENT]
+        if t.format[GRADIENT]:
+            self.plan.table.codecs[<int>t.format[GRADIENT]].decode(
+                <float*>data_of(out), g, size_of(<RawArray*>out))
+            g = data_of(out)
+        (stages.rescale if t.rescaled else stages.load)(data_of(out), g, size_of(<RawArray*>out),
+                                                        t.scale, self.plan.limit)
 
     # Gradients as a whole: unscaling, clipping by norm, non-finite values ------------------------
 

@@ -1,5 +1,7 @@
 """Types shared by the engine and the update rules compiled once per instruction set."""
 
+from fastmom.kernels.codecs cimport N_FORMATS, Codec
+
 cdef enum:
     MAX_STATE = 4           # state buffers a rule may own
     MAX_ARRAYS = 7          # parameter, gradient, state, average
@@ -53,3 +55,4 @@ cdef struct Table:          # of one instruction-set build
     Rule* rules
     int n_rules
     Stages stages[N_FORMS]
+    Codec codecs[N_FORMATS]

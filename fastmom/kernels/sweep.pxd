@@ -1,5 +1,8 @@
 """The plan of one step, as plain C: all that the threads see."""
 
+from libc.stdint cimport uint64_t
+
+from fastmom.kernels.codecs cimport Format
 from fastmom.kernels.rules cimport MAX_ARRAYS, MAX_COEFFICIENTS, Factors, Form, Table
 from fastmom.kernels.team cimport Pace
 
@@ -34,7 +37,12 @@ cdef struct Tensor:
     bint rescaled           # its scale is beyond its type: the gradient is multiplied on its way in
     double scale[2]         # what with: scale[1] counts if it is rescaled
     char* data[MAX_ARRAYS]  # parameter, gradient (NULL: skip this tensor), state, average
-    Py_ssize_t item[MAX_ARRAYS]     # bytes of an element of each
+    Py_ssize_t item[MAX_ARRAYS]     # bytes of each 2^shift elements
+    int shift[MAX_ARRAYS]
+    Format format[MAX_ARRAYS]
+    bint staged             # some of its state is not native
+    char* copy              # its new parameters in another format, or NULL
+    Format copied           # in which
 
 cdef struct Chunk:
     Py_ssize_t tensor
@@ -65,6 +73,7 @@ cdef struct Plan:
     double limit
     int average             # place of the parameters' running average in data, or 0
     double smoothing[3]     # its coefficients
+    uint64_t step           # number of this step, which the noise depends on
 
 cdef int sweep(Plan* plan, Stage stage, Py_ssize_t work, int parts) except -1
 cdef void cut(Plan* plan) noexcept

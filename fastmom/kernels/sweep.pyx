@@ -8,13 +8,16 @@ the elements, which the hardware's prefetchers follow.
 
 from libc.math cimport INFINITY
 
-from fastmom.kernels.rules cimport MAX_ARRAYS, Direction, Factors, Update, Stages
+from fastmom.kernels.codecs cimport Codec, drawn
+from fastmom.kernels.rules cimport MAX_ARRAYS, Direction, Factors, Rule, Stages, Update
 from fastmom.kernels.system cimport fm_float_mode, fm_flush_begin, fm_flush_end
 from fastmom.kernels.team cimport spread
 
 cdef enum:
     RUN = 64                # chunks taken in ascending order, also when the sweep goes backward
     PIECE = 1024            # elements of gradients loaded at a time
+    STAGED = 512            # elements decoded, updated and encoded at a time: whole blocks
+    BUFFER = 4 * STAGED + LINE      # bytes of one array's; no two start at the same place of a page
     SERIAL_BELOW = 32768    # elements: below this, waking a team costs more than it saves
 
 cdef Factors ONES = Factors(1, 1, 1)
@@ -99,6 +102,7 @@ cdef inline void visit(const Plan* plan, Stage stage, const Tensor* t, Py_ssize_
         update(plan, t, chunk, scratch)
     elif stage == GRADIENT_SUMS or stage == LOADED_SUMS:
         point(plan, t, a, chunk.offset)
+        widen(plan, t, a, chunk.size, scratch)
         if stage == LOADED_SUMS:
             load(plan, t, a, chunk.size, scratch)
         plan.partial[2 * k] = square_sum(&plan.table.stages[<int>t.form], a[GRADIENT], chunk.size,
@@ -109,24 +113,42 @@ cdef inline void visit(const Plan* plan, Stage stage, const Tensor* t, Py_ssize_
 
 cdef inline void update(const Plan* plan, const Tensor* t, const Chunk* chunk,
                         char* scratch) noexcept nogil:
-    """Take each piece of one chunk through the stages: load, rule, average."""
+    """Take each piece of one chunk through the stages: load, rule, average, and back."""
     cdef char* a[MAX_ARRAYS]
     cdef const Row* row = &plan.rows[t.row]
     cdef Update rule = plan.table.rules[row.rule].loop[<int>t.form]
     cdef Factors factors = remaining(plan, t)
-    # All but the first chunk start on a cache line. Unlike sums, updates may be cut anywhere.
-    cdef Py_ssize_t start = chunk.offset + t.lead if chunk.offset else 0
-    cdef Py_ssize_t stop = min(chunk.offset + CHUNK + t.lead, t.size)
-    # Loaded gradients lie in a buffer in the first-level cache, in pieces small enough that all of
-    # the chunk's streams keep flowing.
-    cdef Py_ssize_t size = PIECE if loaded(plan, t) else CHUNK + LINE
+    # All but the first chunk start on a cache line. Unlike sums, updates may be cut anywhere, but
+    # for blocks.
+    cdef Py_ssize_t lead = 0 if t.staged else t.lead
+    cdef Py_ssize_t start = chunk.offset + lead if chunk.offset else 0
+    cdef Py_ssize_t stop = min(chunk.offset + CHUNK + lead, t.size)
+    cdef Py_ssize_t size = piece(plan, t)
     while start < stop:
         size = min(size, stop - start)
         point(plan, t, a, start)
+        widen(plan, t, a, size, scratch)
         load(plan, t, a, size, scratch)
+        if t.staged:
+            decode(plan, t, a, size, scratch)
         rule(a, a + STATE, size, row.c, &factors)
         average(plan, t, a, size)
+        if t.copy != NULL:
+            plan.table.codecs[<int>t.copied].encode(t.copy + start * 2, <float*>a[0], size, 0)
+        if t.staged:
+            encode(plan, chunk.tensor, a, start, size)
         start += size
+
+
+cdef inline Py_ssize_t piece(const Plan* plan, const Tensor* t) noexcept nogil:
+    """How many elements go through the stages together.
+
+    What is loaded lies in a buffer in the first-level cache, in pieces small enough that all of the
+    chunk's streams keep flowing.
+    """
+    if t.staged:
+        return STAGED
+    return PIECE if loaded(plan, t) or t.format[GRADIENT] or t.copy != NULL else CHUNK + LINE
 
 
 cdef inline void direct(const Plan* plan, const Tensor* t, const Chunk* chunk, char* scratch,
@@ -137,12 +159,29 @@ cdef inline void direct(const Plan* plan, const Tensor* t, const Chunk* chunk, c
     cdef Direction direction = plan.table.rules[row.rule].direction[<int>t.form]
     cdef const Stages* stages = &plan.table.stages[<int>t.form]
     cdef Factors factors = remaining(plan, t)
+    cdef Py_ssize_t start = chunk.offset, stop = chunk.offset + chunk.size
+    cdef Py_ssize_t size = STAGED if t.staged else CHUNK
+    cdef char* g
+    cdef char* out = scratch                # what loaded gradients lie in, too
     if direction == NULL:
         return
-    point(plan, t, a, chunk.offset)
+    point(plan, t, a, start)
     sums[0] = square_sum(stages, a[0], chunk.size, scratch)
+    widen(plan, t, a, chunk.size, scratch)
     load(plan, t, a, chunk.size, scratch)
-    direction(a, a + STATE, chunk.size, row.c, &factors, scratch)   # reads each element first
+    g = a[GRADIENT]
+    while start < stop:
+        size = min(size, stop - start)
+        point(plan, t, a, start)
+        a[GRADIENT] = g
+        if t.staged:
+            decode(plan, t, a, size, scratch)
+        direction(a, a + STATE, size, row.c, &factors, out)     # reads each element first
+        if t.staged:
+            encode(plan, chunk.tensor, a, start, size)
+        g += 4 * size                       # one piece is all where they are doubles
+        out += 4 * size
+        start += size
     sums[1] = square_sum(stages, scratch, chunk.size, scratch)
 
 
@@ -167,7 +206,50 @@ cdef inline void point(const Plan* plan, const Tensor* t, char** a,
                        Py_ssize_t start) noexcept nogil:
     cdef int j
     for j in range(plan.n_arrays):
-        a[j] = t.data[j] + start * t.item[j]
+        a[j] = t.data[j] + (start >> t.shift[j]) * t.item[j]
+
+
+cdef inline const Codec* codec(const Plan* plan, const Tensor* t, int j) noexcept nogil:
+    return &plan.table.codecs[<int>t.format[j]]
+
+
+cdef inline bint used(const Plan* plan, const Tensor* t, int j) noexcept nogil:
+    """Return whether the tensor's rule works on array j, of its state."""
+    cdef const Rule* rule = &plan.table.rules[plan.rows[t.row].rule]
+    return (rule.stored | rule.precise) >> (j - STATE) & 1
+
+
+cdef inline void widen(const Plan* plan, const Tensor* t, char** a, Py_ssize_t size,
+                       char* scratch) noexcept nogil:
+    """Decode gradients that are not of the parameter's type, to the start of scratch."""
+    if t.format[GRADIENT]:
+        codec(plan, t, GRADIENT).decode(<float*>scratch, a[GRADIENT], size)
+        a[GRADIENT] = scratch
+
+
+cdef inline void decode(const Plan* plan, const Tensor* t, char** a, Py_ssize_t size,
+                        char* scratch) noexcept nogil:
+    """Decode state that is not native, to the second half of scratch."""
+    cdef char* buffer = scratch + 4 * CHUNK
+    cdef int j
+    for j in range(STATE, plan.n_arrays):
+        if t.format[j] and used(plan, t, j):
+            codec(plan, t, j).decode(<float*>buffer, a[j], size)
+            a[j] = buffer
+            buffer += BUFFER
+
+
+cdef inline void encode(const Plan* plan, Py_ssize_t tensor, char** a, Py_ssize_t start,
+                        Py_ssize_t size) noexcept nogil:
+    """Put back what was decoded."""
+    cdef const Tensor* t = &plan.tensors[tensor]
+    cdef const Codec* own
+    cdef int j
+    for j in range(STATE, plan.n_arrays):
+        if t.format[j] and used(plan, t, j):
+            own = codec(plan, t, j)
+            own.encode(t.data[j] + (start >> t.shift[j]) * t.item[j], <float*>a[j], size,
+                       drawn(plan.step, tensor, j, start))
 
 
 cdef inline Factors remaining(const Plan* plan, const Tensor* t) noexcept nogil:

@@ -1,0 +1,3 @@
+from fastmom.kernels.codecs cimport Format
+
+cdef Format format_of(object dtype) except *
