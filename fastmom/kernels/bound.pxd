@@ -25,5 +25,7 @@ cdef class Bound:
     cdef int hold(self, grads) except -1
     cdef void release(self) noexcept
     cdef int match(self) except -1
+    cdef bint _is_read(self, Py_ssize_t i) noexcept
+    cdef int _find_format(self, Py_ssize_t i, dtype) except -1
     cdef bint _is_apart(self, Py_ssize_t i) noexcept
     cdef int _check_gradient(self, Py_ssize_t i) except -1

@@ -8,6 +8,7 @@ kept.
 """
 
 cimport numpy as cnp
+from cpython.list cimport PyList_GET_ITEM
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.sequence cimport PySequence_Fast_GET_ITEM
@@ -21,7 +22,7 @@ from fastmom.kernels.arrays cimport (PyArray_BYTES, PyArray_DESCR, PyArray_FLAGS
                                      item_of, lies_in, same_shape, shape_of, size_of, unchanged)
 from fastmom.kernels.codecs cimport BFLOAT16, FLOAT16, NATIVE, Format
 from fastmom.kernels.formats cimport format_of
-from fastmom.kernels.rules cimport MAX_ARRAYS, Form
+from fastmom.kernels.rules cimport FLOAT64, MAX_ARRAYS, Form
 from fastmom.kernels.sweep cimport (CHUNK, GRADIENT, LINE, STATE, Chunk, Row, SquareSum, Tensor,
                                     cut)
 
@@ -35,6 +36,11 @@ cdef list FORMS = [          # names of the dtypes of a parameter and of its sta
     ("float32", "bfloat16"),
     ("float32", "float16"),
 ]
+
+# The dtypes of gradients of float32 parameters by their format, and of float64 ones. bfloat16 is
+# another library's, so that it is not known before it was seen.
+cdef list SINGLES = [np.dtype(np.float32), None, np.dtype(np.float16)]
+cdef object DOUBLE = np.dtype(np.float64)
 
 
 cdef class Bound:
@@ -142,7 +148,7 @@ cdef class Bound:
             for j, array in enumerate((self.params[i], None, *self.state[i])):
                 if j != GRADIENT:
                     t.data[j], t.item[j] = data_of(array), item_of(array)
-            t.item[GRADIENT] = t.item[0]
+            read_as(t, NATIVE)
             t.lead = (LINE - <size_t>t.data[0] % LINE) % LINE // t.item[0]
         return 0
 
@@ -177,7 +183,8 @@ cdef class Bound:
         for i in range(self.plan.n_tensors):
             t, data = &self.plan.tensors[i], NULL
             if self.grads[i] != <PyObject*>None:
-                if not (is_plain(<RawArray*>self.grads[i], &self.slots[i]) and self._is_apart(i)):
+                if not (is_plain(<RawArray*>self.grads[i], <RawArray*>self.slots[i].array)
+                        and self._is_read(i) and self._is_apart(i)):
                     self._check_gradient(i)
                 data = PyArray_BYTES(<RawArray*>self.grads[i])
                 self.work += t.size
@@ -185,6 +192,21 @@ cdef class Bound:
             if t.data[GRADIENT] != data:    # the other threads would have to read it anew
                 t.data[GRADIENT] = data
         return 0
+
+    cdef inline bint _is_read(self, Py_ssize_t i) noexcept:
+        """Let the plan read a gradient in its format; False if that takes a closer look."""
+        cdef Tensor* t = &self.plan.tensors[i]
+        cdef void* dtype = PyArray_DESCR(<RawArray*>self.grads[i])
+        cdef int format = NATIVE
+        if t.form == FLOAT64:
+            return dtype == <void*>DOUBLE
+        while dtype != <void*><PyObject*>PyList_GET_ITEM(SINGLES, format):
+            format += 1
+            if format > FLOAT16:
+                return False
+        if t.format[GRADIENT] != format:
+            read_as(t, <Format>format)
+        return True
 
     cdef inline bint _is_apart(self, Py_ssize_t i) noexcept:
         """Return whether a gradient lies where the last one did, or in another gap."""
@@ -203,19 +225,39 @@ cdef class Bound:
             Py_INCREF(grad)
             self.grads[i] = <PyObject*>grad
             Py_DECREF(scalar)
-        check_array(grad, "grads", i, False)
-        if dtype_of(grad) != dtype_of(param):
-            raise TypeError(f"grads[{i}] has dtype {dtype_of(grad)}, expected "
-                            f"{dtype_of(param)} as params[{i}]")
+        check_array(grad, "grads", i, False, True)
+        self._find_format(i, dtype_of(grad))
         if shape_of(grad) != shape_of(param):
             raise ValueError(f"grads[{i}] has shape {shape_of(grad)}, expected "
                              f"{shape_of(param)} as params[{i}]")
         self.memory.refuse(grad, f"grads[{i}]")
         return 0
 
+    cdef int _find_format(self, Py_ssize_t i, dtype) except -1:
+        """Let the plan read a gradient of this dtype, or raise TypeError."""
+        cdef Tensor* t = &self.plan.tensors[i]
+        cdef Format format = format_of(dtype)
+        if t.form == FLOAT64:
+            expected = "float64"
+            fits = dtype == DOUBLE
+        else:
+            expected = "float32, float16 or bfloat16"
+            fits = format <= FLOAT16 if format else dtype == SINGLES[NATIVE]
+        if not fits:
+            raise TypeError(f"grads[{i}] has dtype {dtype}, expected {expected} as params[{i}] is "
+                            f"{dtype_of(self.params[i])}")
+        if SINGLES[<int>format] is None:
+            SINGLES[<int>format] = dtype
+        read_as(t, format)
+        return 0
 
-cdef inline bint is_plain(const RawArray* grad, const Slot* param) noexcept:
-    """Return whether a gradient fits its parameter; False for what only a closer look can tell."""
-    return (is_plain_array(grad) and PyArray_DESCR(grad) == param.dtype
-            and PyArray_FLAGS(grad) & READABLE == READABLE
-            and same_shape(grad, <const RawArray*>param.array) and has_memory(grad))
+
+cdef inline bint is_plain(const RawArray* grad, const RawArray* param) noexcept:
+    """Return whether a gradient fits but for its dtype; False if that takes a closer look."""
+    return (is_plain_array(grad) and PyArray_FLAGS(grad) & READABLE == READABLE
+            and same_shape(grad, param) and has_memory(grad))
+
+
+cdef inline void read_as(Tensor* t, Format format) noexcept:
+    t.format[GRADIENT] = format
+    t.item[GRADIENT] = 2 if format else 8 if t.form == FLOAT64 else 4

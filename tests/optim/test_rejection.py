@@ -153,7 +153,6 @@ GRADS: list[tuple[str, Callable[[list[Any], Any], Any], type[Exception], str]] =
     ("a list inside", lambda g, o: [[1, 2, 3], g[1]], TypeError, "grads[0] must be a NumPy array"),
     ("a number inside", lambda g, o: [g[0], 0.5], TypeError, "grads[1] must be a NumPy array"),
     ("double", lambda g, o: [g[0], g[1].astype(float)], TypeError, "grads[1] has dtype float64"),
-    ("half", lambda g, o: [g[0].astype(np.float16), g[1]], TypeError, "grads[0] has dtype float16"),
     ("integers", lambda g, o: [g[0].astype(int), g[1]], TypeError, "grads[0] has dtype int64"),
     ("swapped bytes", lambda g, o: [g[0].astype(">f4"), g[1]], TypeError, "grads[0] has dtype >f4"),
     ("flat", lambda g, o: [g[0], g[1].ravel()], ValueError, "grads[1] has shape (6,)"),
