@@ -9,11 +9,12 @@ from fastmom.kernels.sweep cimport Plan
 cdef class Bound:
     cdef readonly list params
     cdef readonly list state
+    cdef readonly list copies               # of the parameters in 16 bits, or None for each
     cdef readonly bint averaged             # the last array of each state is a running average
     cdef Plan plan
     cdef Slot* slots                        # of the parameters
-    cdef Slot* owners                       # of the memory of all state
-    cdef Py_ssize_t n_owners
+    cdef Slot* watched                      # what else a step writes: owners of state, copies
+    cdef Py_ssize_t n_watched
     cdef list dtypes                        # of each tensor's arrays
     cdef MemoryMap memory                   # all that a step writes
     cdef PyObject** grads                   # held during a step
@@ -22,6 +23,7 @@ cdef class Bound:
 
     cdef int _find_form(self, Py_ssize_t i) except -1
     cdef int _bind_memory(self) except -1
+    cdef int _check_copy(self, Py_ssize_t i) except -1
     cdef int hold(self, grads) except -1
     cdef void release(self) noexcept
     cdef int match(self) except -1

@@ -9,5 +9,6 @@ from fastmom.kernels.arrays import owner_of as owner_of
 class Bound:
     params: list[NDArray[Any]]
     state: list[tuple[NDArray[Any], ...]]
+    copies: list[NDArray[Any] | None]
     averaged: bool
     def __new__(cls, params: list[Any], state: list[Any], averaged: bool = False) -> Self: ...

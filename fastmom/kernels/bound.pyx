@@ -56,7 +56,7 @@ cdef class Bound:
         self.state = [tuple([array.view() for array in arrays]) for arrays in state]
         for i in range(n):
             check_array(params[i], "params", i, True)
-        self.params, self.dtypes = list(params), []
+        self.params, self.copies, self.dtypes = list(params), [None] * n, []
         self.plan.n_tensors = n
         self.plan.n_arrays = 2 + (len(state[0]) if n else 0)
         if self.plan.n_arrays > MAX_ARRAYS:
@@ -67,14 +67,14 @@ cdef class Bound:
             chunks += (size_of(<RawArray*>params[i]) + CHUNK - 1) // CHUNK
         self.plan.n_chunks = chunks
         self.slots = <Slot*>calloc(max(1, n), sizeof(Slot))
-        self.owners = <Slot*>calloc(max(1, n * self.plan.n_arrays), sizeof(Slot))
+        self.watched = <Slot*>calloc(max(1, n * self.plan.n_arrays), sizeof(Slot))
         self.gaps = <Gap*>calloc(max(1, n), sizeof(Gap))
         self.grads = <PyObject**>calloc(max(1, n), sizeof(PyObject*))
         self.plan.tensors = <Tensor*>calloc(max(1, n), sizeof(Tensor))
         self.plan.rows = <Row*>calloc(max(1, n), sizeof(Row))
         self.plan.chunks = <Chunk*>calloc(max(1, chunks), sizeof(Chunk))
         self.plan.partial = <SquareSum*>calloc(max(1, 2 * chunks), sizeof(SquareSum))
-        if not (self.slots and self.owners and self.gaps and self.grads and self.plan.tensors
+        if not (self.slots and self.watched and self.gaps and self.grads and self.plan.tensors
                 and self.plan.rows and self.plan.chunks and self.plan.partial):
             raise MemoryError()
         for i in range(n):
@@ -85,7 +85,7 @@ cdef class Bound:
 
     def __dealloc__(self):
         free(self.slots)
-        free(self.owners)
+        free(self.watched)
         free(self.gaps)
         free(self.grads)
         free(self.plan.tensors)
@@ -117,7 +117,7 @@ cdef class Bound:
         return 0
 
     cdef int _bind_memory(self) except -1:
-        """Validate parameters and state, and remember where they lie."""
+        """Validate all that a step writes, and remember where it lies."""
         cdef Py_ssize_t i
         cdef int j
         cdef Tensor* t
@@ -135,12 +135,17 @@ cdef class Bound:
                                      f"{shape_of(array)}: it was changed in place after the "
                                      f"optimizer was built")
                 memory.add(array, f"{name}[{i}]")
+            if self.copies[i] is not None:
+                self._check_copy(i)
+                memory.add(self.copies[i], f"copies[{i}]")
         memory.seal()
         self.memory = memory
-        owners = {id(owner): owner for arrays in self.state for owner in map(owner_of, arrays)}
-        self.n_owners = len(owners)
-        for i, owner in enumerate(owners.values()):
-            bind_slot(&self.owners[i], owner)
+        watched = [owner_of(array) for arrays in self.state for array in arrays]
+        watched += [copy for copy in self.copies if copy is not None]
+        watched = list({id(array): array for array in watched}.values())
+        self.n_watched = len(watched)
+        for i, array in enumerate(watched):
+            bind_slot(&self.watched[i], array)
         for i in range(self.plan.n_tensors):
             bind_slot(&self.slots[i], self.params[i])
             self.gaps[i] = Gap(1, 0)
@@ -149,7 +154,22 @@ cdef class Bound:
                 if j != GRADIENT:
                     t.data[j], t.item[j] = data_of(array), item_of(array)
             read_as(t, NATIVE)
+            t.copy = NULL
+            if self.copies[i] is not None:
+                t.copy, t.copied = data_of(self.copies[i]), format_of(dtype_of(self.copies[i]))
             t.lead = (LINE - <size_t>t.data[0] % LINE) % LINE // t.item[0]
+        return 0
+
+    cdef int _check_copy(self, Py_ssize_t i) except -1:
+        """Raise if a copy cannot hold its parameter."""
+        param, copy = self.params[i], self.copies[i]
+        check_array(copy, "copies", i, True, True)
+        if self.plan.tensors[i].form == FLOAT64 or not 0 < format_of(dtype_of(copy)) <= FLOAT16:
+            raise TypeError(f"copies[{i}] is {dtype_of(copy)} and params[{i}] {dtype_of(param)}; "
+                            f"expected float16 or bfloat16 copies of float32 parameters")
+        if shape_of(copy) != shape_of(param):
+            raise ValueError(f"copies[{i}] has shape {shape_of(copy)}, expected {shape_of(param)} "
+                             f"as params[{i}]")
         return 0
 
     cdef int hold(self, grads) except -1:
@@ -173,8 +193,8 @@ cdef class Bound:
         cdef Py_ssize_t i
         cdef Tensor* t
         cdef char* data
-        for i in range(self.n_owners):
-            if not unchanged(&self.owners[i]):
+        for i in range(self.n_watched):
+            if not unchanged(&self.watched[i]):
                 self._bind_memory()
         for i in range(self.plan.n_tensors):
             if not unchanged(&self.slots[i]):

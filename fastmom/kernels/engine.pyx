@@ -109,6 +109,31 @@ cdef class Engine(Bound):
                                  f"{name}), which {dtype}, the dtype of params[{k}], cannot hold")
         return 0
 
+    def copy_into(self, list copies) -> None:
+        """Fill these arrays, or None for some, with the parameters now and at each update.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If one is not float16 or bfloat16 of the shape of a float32 parameter, cannot be written
+            in place, or overlaps another array. Nothing has changed then.
+        """
+        self._check_idle()
+        before = self.copies
+        if len(copies) != len(before):
+            raise ValueError(f"copies has {len(copies)} entries, expected {len(before)}: one for "
+                             f"each array in params")
+        self.copies = list(copies)
+        try:
+            self._bind_memory()
+        except BaseException:
+            self.copies = before
+            raise
+        with np.errstate(all="ignore"):         # beyond float16 is infinite, as in a step
+            for copy, param in zip(copies, self.params):
+                if copy is not None:
+                    copy[...] = param
+
     def smooth(self, double decay) -> None:
         """Set how much of the running average each step keeps."""
         self._check_idle()
@@ -138,6 +163,7 @@ cdef class Engine(Bound):
         cdef Engine new = Engine(self.params + params, self.state + state, self.averaged)
         new.restore(self.steps.tolist() + [0] * len(params), self.iterations)
         new.plan.smoothing = self.plan.smoothing
+        new.copy_into(self.copies + [None] * len(params))
         new.norm, new.scale, new.nonfinite = self.norm, self.scale, self.nonfinite
         new.clip_norm, new.clip_value = self.clip_norm, self.clip_value
         new.clip_norm_per_tensor = self.clip_norm_per_tensor

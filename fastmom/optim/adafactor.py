@@ -95,8 +95,9 @@ class Adafactor(Optimizer):
                     engine.load(i, start, out)
                 update(p, load, self._apart[i], self._makers[self._kind_of[i]][1],
                        int(engine.steps[i]) + 1)
-        # a running average still has to move, after a rule that leaves p alone
-        return [sgd(lr=0.0, wd=0.0, keep=1.0)] * len(self._kinds) if engine.averaged else []
+        # a running average still has to move, and copies to be filled, after a rule that leaves p alone
+        follows = engine.averaged or any(copy is not None for copy in engine.copies)
+        return [sgd(lr=0.0, wd=0.0, keep=1.0)] * len(self._kinds) if follows else []
 
 
 def update(p: Any, load: Load, state: Mapping[str, Any], h: Mapping[str, Any], t: int) -> None:

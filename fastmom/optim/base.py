@@ -68,8 +68,17 @@ class Optimizer(Stateful):
 
     # Binding --------------------------------------------------------------------------------------
 
-    def bind(self, params: Params) -> None:
+    def bind(self, params: Params, copies: Sequence[Array | None] | None = None) -> None:
         """Take these parameters (arrays or groups); once per optimizer.
+
+        Parameters
+        ----------
+        params : list
+            Arrays or groups, as for the constructor.
+        copies : list of (ndarray or None), optional
+            float16 or bfloat16 arrays, one for each float32 parameter and of its shape. They are
+            filled now, and each step fills them with the new parameters while those are in the
+            cache. They belong to these arrays alone: no state dict or copy holds them.
 
         Raises
         ------
@@ -77,6 +86,17 @@ class Optimizer(Stateful):
             If the optimizer has parameters already.
         TypeError, ValueError
             If an array cannot be updated in place, overlaps another, or a group is malformed.
+
+        Examples
+        --------
+        >>> import numpy as np, fastmom as fm
+        >>> p, half = np.ones(3, np.float32), np.empty(3, np.float16)
+        >>> optimizer = fm.SGD(lr=0.5)
+        >>> optimizer.bind([p], copies=[half])
+        >>> optimizer.step([np.ones(3, np.float32)])
+        True
+        >>> half
+        array([0.5, 0.5, 0.5], dtype=float16)
         """
         if self._engine is not None:
             raise RuntimeError(f"this {type(self).__name__} is bound to its parameters already")
@@ -85,7 +105,13 @@ class Optimizer(Stateful):
         if not arrays:
             raise ValueError("params is empty; expected at least one array")
         state, apart = self._new_state(arrays, 0)
-        self._attach(Engine(arrays, state), groups, apart)
+        engine = Engine(arrays, state)
+        if copies is not None:
+            if not isinstance(copies, (list, tuple)):
+                raise TypeError(f"copies must be a list or tuple of arrays (or None) aligned with "
+                                f"params, not {type(copies).__name__}")
+            engine.copy_into(list(copies))
+        self._attach(engine, groups, apart)
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Take further parameters; those there keep state and counters.
@@ -142,6 +168,7 @@ class Optimizer(Stateful):
         state = [(*own, e) for own, e in zip(old.state, averages, strict=True)]
         engine = Engine(old.params, state, True)
         engine.restore(old.steps, old.iterations)
+        engine.copy_into(old.copies)
         self._attach(engine, self.param_groups)
         return engine
 

@@ -119,8 +119,8 @@ class Muon(Optimizer):
     def _step_matrices(self, groups: list[Mapping[str, Any]],
                        grads: Sequence[Array | None]) -> None:
         assert self._engine is not None
-        for p, g, (_, u), kind in zip(self._engine.params, grads, self._engine.state,
-                                      self._kind_of, strict=True):
+        for p, g, (_, u), kind, copy in zip(self._engine.params, grads, self._engine.state,
+                                            self._kind_of, self._engine.copies, strict=True):
             i, is_matrix = self._kinds[kind]
             if g is not None and is_matrix and p.size:
                 h = groups[i]
@@ -128,6 +128,9 @@ class Muon(Optimizer):
                 p -= orthogonal(u, h["lr"] * scale(p.shape, h["scaling"], h["layout"]),
                                 self._work[p.dtype, p.shape], steps=h["ns_steps"],
                                 coefficients=h["ns_coefficients"], eps=h["eps"])
+                if copy is not None:
+                    with np.errstate(all="ignore"):
+                        copy[...] = p
 
     def _average(self, params: list[Array], averages: list[Array]) -> Engine:
         raise ValueError("optimizer: Muon's step ends outside the engine, so averages cannot move "
