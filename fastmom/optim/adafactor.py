@@ -95,7 +95,7 @@ class Adafactor(Optimizer):
                     engine.load(i, start, out)
                 update(p, load, self._apart[i], self._makers[self._kind_of[i]][1],
                        int(engine.steps[i]) + 1)
-        # a running average still has to move, and copies to be filled, after a rule that leaves p alone
+        # averages still have to move, and copies to be filled, by a rule that leaves p alone
         follows = engine.averaged or any(copy is not None for copy in engine.copies)
         return [sgd(lr=0.0, wd=0.0, keep=1.0)] * len(self._kinds) if follows else []
 
