@@ -23,6 +23,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 import fastmom as fm
 from bench.peers import PEERS, TOGETHER, start
 from bench.results import Results, Seconds, Target, duration, ratio, table, targets_table, typical
@@ -277,7 +279,7 @@ def troubles(part: Results) -> Iterator[str]:
     yield from (f"{who} is missing: {why}" for who, why in part.get("missing", {}).items())
     texts = []
     for key, who in (("cores_of_others", "other programs"), ("cores_of_waiting", "waiting peers")):
-        cores = [statistics.mean(row[key]) for row in part["rows"] if row.get(key)]
+        cores = [float(np.mean(row[key])) for row in part["rows"] if row.get(key)]
         if cores:
             texts.append(f"{who} used {statistics.median(cores):.2f} cores in the median case and "
                          f"{max(cores):.2f} in the worst")
