@@ -180,8 +180,9 @@ class Optimizer(Stateful):
         Parameters
         ----------
         grads : list or tuple of (ndarray or None)
-            One for each parameter, with its dtype and shape, C-contiguous; read only. None leaves
-            the parameter and its state untouched.
+            One for each parameter, with its dtype and shape, C-contiguous; read only. Those of
+            float32 parameters may be float16 or bfloat16 as well. None leaves the parameter and
+            its state untouched.
 
         Returns
         -------
