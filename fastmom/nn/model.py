@@ -207,10 +207,10 @@ class Sequential(Network):
 
         Notes
         -----
-        Products are fastmom's own, on its threads. NumPy's BLAS is left with those of layers that you
-        write, of `Muon`, and of all layers on a processor without fused multiply-adds or with a
-        compiler other than GCC and Clang. Small products gain little from BLAS's threads, which can
-        take many times as long where another process wants the cores:
+        Products are fastmom's own, on its threads. NumPy's BLAS is left with those of your own
+        layers, of `Muon`, and of all layers on a processor without fused multiply-adds or where
+        fastmom was built by a compiler other than GCC and Clang. Small ones gain little from
+        BLAS's threads, which can take many times as long where another process wants the cores:
         ``threadpoolctl.threadpool_limits(1, user_api="blas")``.
         """
         size = 32 if batch_size is None else integer("batch_size", batch_size, 1)
