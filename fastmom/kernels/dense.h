@@ -5,7 +5,7 @@
    that do not fill a vector are copied. BLAS copies both factors first, which pays where they are
    larger than this. One core of a Zen 4 in GFLOP/s, [32 784] [784 128], the gradient of these
    weights, [128 784] [784 512] and its: this 113, 106, 114, 110; OpenBLAS 0.3.30 86, 91, 101, 101;
-   SciPy's 71, 86, 97, 101; BLIS from PyPI 32, 30, 34, 36 (it knows no Zen 4); the bound is 118.
+   SciPy's 71, 86, 97, 101; the package blis 32, 30, 34, 36 (it knows no Zen 4); the bound is 118.
 
    Every element is summed from the first to the last product, so that no partition into rows and no
    width of vectors changes its bits. They are those of fused multiply-adds; a build without them goes to
