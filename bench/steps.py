@@ -117,7 +117,7 @@ def measure(plans: Sequence[Plan], cases: Sequence[tuple[str, Case]], args: Name
          "cores_of_waiting": [], "cores_of_others": []} for workload, case in cases]
     found: dict[str, dict[str, str]] = {"versions": {}, "missing": {}}
     bar = tqdm(total=sum(len(plan.cases) * plan.processes for plan in plans), leave=False,
-               mininterval=1, dynamic_ncols=True)
+               mininterval=1, dynamic_ncols=True, disable=None)
     with tempfile.TemporaryDirectory() as cache, bar:
         for plan in plans:
             for _ in range(plan.processes if plan.cases else 0):
@@ -190,7 +190,8 @@ def measure_case(case: Case, row: dict[str, Any], workers: dict[str, Worker], ro
     for record in records:
         if record.error:
             row["errors"][record.name] = record.error
-        row["seconds"].setdefault(record.name, []).extend(record.seconds)
+        if record.seconds:
+            row["seconds"].setdefault(record.name, []).extend(record.seconds)
         row["cores_of_waiting"] += [answer["spinning"] for answer in record.answers]
     row["cores_of_others"] += load.others
 
