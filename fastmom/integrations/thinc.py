@@ -26,7 +26,10 @@ from fastmom.optim import Optimizer as Base
 from fastmom.optim.ema import EMA
 
 if not TYPE_CHECKING:
-    need("thinc", "thinc", "its optimizers")
+    found = need("thinc.about", "thinc", "its optimizers").__version__
+    if not found.startswith("8."):
+        raise ImportError(f"fastmom.integrations.thinc needs thinc 8, with which spaCy trains, not "
+                          f"{found}: pip install 'thinc<9'")
 
 from thinc.config import registry
 from thinc.optimizers import ADAM_DEFAULTS

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 thinc = pytest.importorskip("thinc.api")
+if not pytest.importorskip("thinc.about").__version__.startswith("8."):
+    pytest.skip("needs thinc 8", allow_module_level=True)
 import thinc.tests.test_optimizers as of_thinc  # noqa: E402
 
 from fastmom.integrations.thinc import Optimizer  # noqa: E402
