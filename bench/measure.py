@@ -70,6 +70,7 @@ def measure(name: str, args: argparse.Namespace) -> Results | None:
     """Return a section; None, with the reason printed, if it cannot be measured here."""
     print(f"\n{name}", flush=True)
     start, load = datetime.now(UTC), results.load_average()
+    machine = results.machine()         # first: it may fail, and measuring takes minutes
     try:
         content = SECTIONS[name][1](args)
     except (OSError, subprocess.CalledProcessError, SystemExit) as error:
@@ -79,7 +80,7 @@ def measure(name: str, args: argparse.Namespace) -> Results | None:
     print(f"{name}: {seconds:.0f} s", flush=True)
     return {"measured": start.isoformat(timespec="seconds"), "took": seconds,
             "rounds": args.rounds, "quick": args.quick, "load_before": load,
-            "load_after": results.load_average(), "machine": results.machine(), **content}
+            "load_after": results.load_average(), "machine": machine, **content}
 
 
 def run(args: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ cdef class Bound:
     cdef readonly list state
     cdef readonly list copies               # of the parameters in 16 bits, or None for each
     cdef readonly bint averaged             # the last array of each state is a running average
+    cdef readonly bint stochastic           # numbers in few bits are rounded up or down, by noise
     cdef Plan plan
     cdef Slot* slots                        # of the parameters
     cdef Slot* watched                      # what else a step writes: owners of state, copies

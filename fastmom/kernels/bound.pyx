@@ -47,21 +47,24 @@ cdef class Bound:
     """Parameters and state of one optimizer, and the plan of a step over them.
 
     `state` holds, per parameter, a tuple of arrays of its shape. With `averaged` the last of them
-    is the parameter's running average, moved after each update.
+    is the parameter's running average, moved after each update. Parameters in float16 or bfloat16
+    have averages and gradients as those in float32 have. What is kept in few bits is rounded to
+    nearest, or with `stochastic` up or down by noise.
     """
 
-    def __cinit__(self, list params, list state, bint averaged=False):
+    def __cinit__(self, list params, list state, bint averaged=False, bint stochastic=False):
         cdef Py_ssize_t n = len(params), chunks = 0, i
         # Nobody else holds these views of the state, so only their memory needs watching.
         self.state = [tuple([array.view() for array in arrays]) for arrays in state]
         for i in range(n):
-            check_array(params[i], "params", i, True)
+            check_array(params[i], "params", i, True, True)
         self.params, self.copies, self.dtypes = list(params), [None] * n, []
         self.plan.n_tensors = n
         self.plan.n_arrays = 2 + (len(state[0]) if n else 0)
         if self.plan.n_arrays > MAX_ARRAYS:
             raise ValueError(f"at most {MAX_ARRAYS - 2} state buffers a parameter")
-        self.averaged = averaged
+        self.averaged, self.stochastic = averaged, stochastic
+        self.plan.dithers = stochastic
         self.plan.average = self.plan.n_arrays - 1 if averaged else 0
         for i in range(n):
             chunks += (size_of(<RawArray*>params[i]) + CHUNK - 1) // CHUNK
@@ -97,23 +100,29 @@ cdef class Bound:
         """Set the form of a tensor's arrays, which is its place in FORMS."""
         cdef Tensor* t = &self.plan.tensors[i]
         own = self.state[i][:self.plan.average - STATE] if self.plan.average else self.state[i]
-        real = dtype_of(self.params[i])
+        param = dtype_of(self.params[i])
+        t.format[0] = format_of(param)
+        real = SINGLES[NATIVE] if t.format[0] else param
         low = [j for j, a in enumerate(own) if a.dtype != real]
         others = {own[j].dtype.name for j in low} or {real.name}
         formats = [format_of(own[j].dtype) for j in low]
-        if real.name == "float32" and (len(others) > 1 or max(formats, default=0) > FLOAT16):
+        if t.format[0] > FLOAT16:
+            raise TypeError(f"params[{i}] has dtype {param}; block formats are for state")
+        if real.name == "float32" and (t.format[0] or len(others) > 1 or self.stochastic
+                                       or max(formats, default=0) > FLOAT16):
             for j, format in zip(low, formats):
                 t.format[STATE + j] = format
                 t.shift[STATE + j] = 7 if format > FLOAT16 else 0
             if all(formats):
-                low, others, t.staged = [], {real.name}, True
+                low, others = [], {real.name}
+                t.staged = t.format[0] or len(formats)
         t.low = sum([1 << j for j in low])
         form = (real.name, others.pop())
         if others or form not in FORMS:
-            raise TypeError(f"params[{i}] is {real} with state of "
+            raise TypeError(f"params[{i}] is {param} with state of "
                             f"{', '.join([str(a.dtype) for a in own])}; no rule takes that")
         t.form = <Form><int>FORMS.index(form)
-        self.dtypes.append([real, real, *[a.dtype for a in self.state[i]]])
+        self.dtypes.append([param, real, *[a.dtype for a in self.state[i]]])
         return 0
 
     cdef int _bind_memory(self) except -1:
@@ -127,7 +136,7 @@ cdef class Bound:
                 if j == GRADIENT:
                     continue
                 name = "params" if j == 0 else "state"
-                check_array(array, name, i, True, j >= STATE)
+                check_array(array, name, i, True, True)
                 t = &self.plan.tensors[i]
                 if (size_of(<RawArray*>array) != -(-t.size >> t.shift[j])
                         or dtype_of(array) != self.dtypes[i][j]):
@@ -164,7 +173,7 @@ cdef class Bound:
         """Raise if a copy cannot hold its parameter."""
         param, copy = self.params[i], self.copies[i]
         check_array(copy, "copies", i, True, True)
-        if self.plan.tensors[i].form == FLOAT64 or not 0 < format_of(dtype_of(copy)) <= FLOAT16:
+        if dtype_of(param) != SINGLES[NATIVE] or not 0 < format_of(dtype_of(copy)) <= FLOAT16:
             raise TypeError(f"copies[{i}] is {dtype_of(copy)} and params[{i}] {dtype_of(param)}; "
                             f"expected float16 or bfloat16 copies of float32 parameters")
         if shape_of(copy) != shape_of(param):

@@ -16,7 +16,8 @@ ctypedef void (*Encode)(char* out, const float* x, Py_ssize_t n, uint32_t key) n
 
 cdef struct Codec:
     Decode decode
-    Encode encode
+    Encode encode           # rounds to nearest, or dithers where nothing else will do
+    Encode dither           # rounds up or down by noise that depends on the key
     int item                # bytes of each 2^shift numbers
     int shift
 

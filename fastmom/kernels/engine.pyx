@@ -13,7 +13,7 @@ from fastmom.kernels.arrays cimport RawArray, check_array, data_of, dtype_of, si
 from fastmom.kernels.bound cimport Bound
 from fastmom.kernels.factors cimport has_direction, loaded_norm, set_norms, set_scales, set_trust
 from fastmom.kernels.loops cimport loops
-from fastmom.kernels.rules cimport Rule
+from fastmom.kernels.rules cimport FLOAT64, Rule
 from fastmom.kernels.sweep cimport (DIRECTION_SUMS, GRADIENT, GRADIENT_SUMS, LOADED_SUMS,
                                     UPDATE, Tensor, sweep)
 from fastmom.kernels.system cimport flushing
@@ -42,7 +42,7 @@ cdef class Engine(Bound):
     cdef bint _asking                       # and calls the function that returns its rows
     cdef bint _directed                     # some rule has a direction
 
-    def __cinit__(self, list params, list state, bint averaged=False):
+    def __cinit__(self, list params, list state, bint averaged=False, bint stochastic=False):
         self.steps = np.zeros(len(params), np.int64)
         self._steps = self.steps
         self.norm, self.scale, self.nonfinite = np.nan, 1.0, "ignore"
@@ -103,7 +103,7 @@ cdef class Engine(Bound):
         cdef Py_ssize_t k
         name, names = list(rules.items())[row[0]]
         for k in range(self.plan.n_tensors):
-            dtype = dtype_of(self.params[k])
+            dtype = np.dtype(np.float64 if self.plan.tensors[k].form == FLOAT64 else np.float32)
             if self.plan.tensors[k].row == i and not abs(row[j]) <= float(np.finfo(dtype).max):
                 raise ValueError(f"the hyper-parameters make {names[j - 1]}={row[j]:g} (rule "
                                  f"{name}), which {dtype}, the dtype of params[{k}], cannot hold")
@@ -160,7 +160,8 @@ cdef class Engine(Bound):
             If an array cannot be updated in place or overlaps another. Nothing has changed then.
         """
         self._check_idle()
-        cdef Engine new = Engine(self.params + params, self.state + state, self.averaged)
+        cdef Engine new = Engine(self.params + params, self.state + state, self.averaged,
+                                 self.stochastic)
         new.restore(self.steps.tolist() + [0] * len(params), self.iterations)
         new.plan.smoothing = self.plan.smoothing
         new.copy_into(self.copies + [None] * len(params))

@@ -6,9 +6,10 @@
  * largest of the block, which keeps its full precision. A block with a NaN or an infinity becomes
  * NaN; one of numbers below TINY becomes 0.
  *
- * Stochastic rounding adds noise below the last bit that stays: key + i WEYL, uniform for each
- * element over all keys and evenly spread over the elements of a piece. Each piece has a key of its
- * own at each step.
+ * An encoding rounds to nearest or dithers: adds noise below the last bit that stays, so that the
+ * mean over all noise is the number itself. The noise is key + i WEYL, uniform for each element over
+ * all keys and evenly spread over the elements of a piece. Each piece has a key of its own at each
+ * step.
  */
 #ifndef FASTMOM_FORMATS_H
 #define FASTMOM_FORMATS_H
@@ -40,7 +41,13 @@ template <class T> void encode(char *out, const float *x, ptrdiff_t n, uint32_t)
         codes[i] = (T)x[i];
 }
 
-/* Formats of a block: F reads a code, and writes one of a number of -TOP to TOP ----------------- */
+template <class T> void dither(char *out, const float *x, ptrdiff_t n, uint32_t key) {
+    T *codes = (T *)out;
+    for (ptrdiff_t i = 0; i < n; i++)
+        codes[i] = T::dithered(x[i], noise(key, i));
+}
+
+/* Formats of a block: F reads a code, and writes or dithers one of a number of -TOP to TOP ------- */
 
 struct Int8 {
     static float top() { return 127; }
@@ -49,6 +56,11 @@ struct Int8 {
 
     static uint8_t write(float x, uint32_t) {
         return (uint8_t)fm_bits(x + 12582912.0f);       /* 1.5 2^23: rounds to an integer */
+    }
+
+    static uint8_t dither(float x, uint32_t noise) {
+        float part = (float)(int32_t)(noise >> 16) * 0x1p-16f;
+        return write(x + (part - (0.5f - 0x1p-17f)), 0);    /* above -0.5 and below 0.5 */
     }
 };
 
@@ -66,11 +78,22 @@ struct Float8 {
         int32_t code = (int32_t)((size + 0x7FFFF + (size >> 20 & 1)) >> 20) - 889;
         return (uint8_t)((code > 0 ? code : 0) | (bits >> 24 & 128));
     }
+
+    static uint8_t dither(float x, uint32_t noise) {
+        const float smallest = fm_float(890u << 20);
+        uint32_t bits = fm_bits(x), size = bits & SIZE;
+        int32_t code = (int32_t)((size + (noise >> 12)) >> 20) - 889;
+        float part = (float)(int32_t)(noise >> 8) * 0x1p-24f;
+        int32_t small = fm_float(size) > part * smallest;
+        code = size < 890u << 20 ? small : code;
+        code = code > 127 ? 127 : code;
+        return (uint8_t)(code | (bits >> 24 & 128));
+    }
 };
 
 /* For means of squares, 5 bits of exponent and 3 of fraction: 255 stands for 1, 1 for 2^-31.75.
- * Above 0 nothing is rounded to 0, since it will divide. Always stochastic: rounded to nearest, a
- * mean with beta = 0.999 would stand still. */
+ * Above 0 nothing is rounded to 0, since it will divide. Always dithered: rounded to nearest, a mean
+ * with beta = 0.999 would stand still. */
 struct UFloat8 {
     static float top() { return 1; }
 
@@ -78,7 +101,7 @@ struct UFloat8 {
         return fm_float(code ? ((uint32_t)code + 761) << 20 : 0);
     }
 
-    static uint8_t write(float x, uint32_t noise) {
+    static uint8_t dither(float x, uint32_t noise) {
         uint32_t size = fm_bits(x) & SIZE;
         int32_t code = (int32_t)((size + (noise >> 12)) >> 20) - 761;
         code = code > 255 ? 255 : code;
@@ -95,7 +118,9 @@ template <class F> inline void read_block(float *out, const char *record) {
         out[i] = scale * F::read(codes[i]);
 }
 
-template <class F> inline void write_block(char *record, const float *x, uint32_t key) {
+typedef uint8_t Write(float x, uint32_t noise);
+
+template <class F, Write write> inline void write_block(char *record, const float *x, uint32_t key) {
     uint8_t *codes = (uint8_t *)record + 4;
     uint32_t largest = 0;       /* as bits, which integers can be compared as */
     for (int i = 0; i < BLOCK; i++) {
@@ -107,7 +132,7 @@ template <class F> inline void write_block(char *record, const float *x, uint32_
     scale = largest < INFINITE ? scale : fm_float(NOT_A_NUMBER);
     memcpy(record, &scale, 4);
     for (int i = 0; i < BLOCK; i++)
-        codes[i] = F::write(x[i] * unit, noise(key, i));
+        codes[i] = write(x[i] * unit, noise(key, i));
 }
 
 template <class F> void decode_blocks(float *out, const char *x, ptrdiff_t n) {
@@ -120,13 +145,14 @@ template <class F> void decode_blocks(float *out, const char *x, ptrdiff_t n) {
     }
 }
 
-template <class F> void encode_blocks(char *out, const float *x, ptrdiff_t n, uint32_t key) {
+template <class F, Write write>
+void encode_blocks(char *out, const float *x, ptrdiff_t n, uint32_t key) {
     float last[BLOCK] = {};
     for (; n >= BLOCK; n -= BLOCK, x += BLOCK, out += RECORD, key = noise(key, BLOCK))
-        write_block<F>(out, x, key);
+        write_block<F, write>(out, x, key);
     if (n > 0) {
         memcpy(last, x, n * sizeof *x);
-        write_block<F>(out, last, key);
+        write_block<F, write>(out, last, key);
     }
 }
 

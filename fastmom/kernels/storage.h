@@ -1,6 +1,7 @@
 /* Formats that state is kept in and that nothing computes with: each is converted from and to float,
-   rounded to nearest, ties to even. Without branches, so that loops over them vectorise; the numbers
-   below the smallest normal one stay in float16, whether or not floats are flushed. */
+   rounded to nearest, ties to even, or dithered: up or down, by noise of 32 bits below what stays.
+   Without branches, so that loops over them vectorise; the numbers below the smallest normal one
+   stay in float16, whether or not floats are flushed. */
 #ifndef FASTMOM_STORAGE_H
 #define FASTMOM_STORAGE_H
 
@@ -29,6 +30,13 @@ struct bfloat16 { /* the upper half of a float */
         bits = (uint16_t)(((u & 0x7fffffff) > 0x7f800000 ? nan : rounded) >> 16);
     }
 
+    static bfloat16 dithered(float x, uint32_t noise) {
+        uint32_t u = fm_bits(x), nan = u | 0x400000;
+        bfloat16 result;
+        result.bits = (uint16_t)(((u & 0x7fffffff) > 0x7f800000 ? nan : u + (noise >> 16)) >> 16);
+        return result;
+    }
+
     operator float() const { return fm_float((uint32_t)bits << 16); }
 };
 
@@ -45,6 +53,20 @@ struct float16 { /* IEEE 754 binary16 */
         uint32_t normal = (size - (112u << 23) + 0xfff + (size >> 13 & 1)) >> 13;
         uint32_t held = size < (113u << 23) ? small : normal;
         bits = (uint16_t)(sign | (size >= (143u << 23) ? special : held));
+    }
+
+    static float16 dithered(float x, uint32_t noise) {
+        uint32_t u = fm_bits(x), sign = u >> 16 & 0x8000, size = u & 0x7fffffff;
+        uint32_t special = size > 0x7f800000 ? 0x7e00 : 0x7c00;
+        /* below 2^-14 in units of 2^-24; exact, and the sum is off by 2^-14 of one at most */
+        float part = (float)(int32_t)(noise >> 19) * 0x1p-13f;
+        float units = fm_float(size < (113u << 23) ? size : 0) * 0x1p24f;
+        uint32_t small = (uint32_t)(int32_t)(units + part);
+        uint32_t normal = (size - (112u << 23) + (noise >> 19)) >> 13;
+        uint32_t held = size < (113u << 23) ? small : normal;
+        float16 result;
+        result.bits = (uint16_t)(sign | (size >= (143u << 23) ? special : held));
+        return result;
     }
 
     operator float() const {

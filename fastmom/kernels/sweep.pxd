@@ -40,7 +40,7 @@ cdef struct Tensor:
     Py_ssize_t item[MAX_ARRAYS]     # bytes of each 2^shift elements
     int shift[MAX_ARRAYS]
     Format format[MAX_ARRAYS]
-    bint staged             # some of its state is not native
+    bint staged             # some of its state, or itself, is not native
     char* copy              # its new parameters in another format, or NULL
     Format copied           # in which
 
@@ -74,6 +74,7 @@ cdef struct Plan:
     int average             # place of the parameters' running average in data, or 0
     double smoothing[3]     # its coefficients
     uint64_t step           # number of this step, which the noise depends on
+    bint dithers            # all that is encoded is rounded by noise
 
 cdef int sweep(Plan* plan, Stage stage, Py_ssize_t work, int parts) except -1
 cdef void cut(Plan* plan) noexcept

@@ -136,7 +136,7 @@ cdef inline void update(const Plan* plan, const Tensor* t, const Chunk* chunk,
         if t.copy != NULL:
             plan.table.codecs[<int>t.copied].encode(t.copy + start * 2, <float*>a[0], size, 0)
         if t.staged:
-            encode(plan, chunk.tensor, a, start, size)
+            encode(plan, chunk.tensor, a, start, size, 0)
         start += size
 
 
@@ -166,6 +166,9 @@ cdef inline void direct(const Plan* plan, const Tensor* t, const Chunk* chunk, c
     if direction == NULL:
         return
     point(plan, t, a, start)
+    if t.format[0]:
+        codec(plan, t, 0).decode(<float*>scratch, a[0], chunk.size)
+        a[0] = scratch
     sums[0] = square_sum(stages, a[0], chunk.size, scratch)
     widen(plan, t, a, chunk.size, scratch)
     load(plan, t, a, chunk.size, scratch)
@@ -178,7 +181,7 @@ cdef inline void direct(const Plan* plan, const Tensor* t, const Chunk* chunk, c
             decode(plan, t, a, size, scratch)
         direction(a, a + STATE, size, row.c, &factors, out)     # reads each element first
         if t.staged:
-            encode(plan, chunk.tensor, a, start, size)
+            encode(plan, chunk.tensor, a, start, size, STATE)
         g += 4 * size                       # one piece is all where they are doubles
         out += 4 * size
         start += size
@@ -214,9 +217,9 @@ cdef inline const Codec* codec(const Plan* plan, const Tensor* t, int j) noexcep
 
 
 cdef inline bint used(const Plan* plan, const Tensor* t, int j) noexcept nogil:
-    """Return whether the tensor's rule works on array j, of its state."""
+    """Return whether the tensor's rule works on array j, a parameter or state."""
     cdef const Rule* rule = &plan.table.rules[plan.rows[t.row].rule]
-    return (rule.stored | rule.precise) >> (j - STATE) & 1
+    return j == 0 or j >= STATE and (rule.stored | rule.precise) >> (j - STATE) & 1
 
 
 cdef inline void widen(const Plan* plan, const Tensor* t, char** a, Py_ssize_t size,
@@ -229,10 +232,10 @@ cdef inline void widen(const Plan* plan, const Tensor* t, char** a, Py_ssize_t s
 
 cdef inline void decode(const Plan* plan, const Tensor* t, char** a, Py_ssize_t size,
                         char* scratch) noexcept nogil:
-    """Decode state that is not native, to the second half of scratch."""
+    """Decode parameters and state that are not native, to the second half of scratch."""
     cdef char* buffer = scratch + 4 * CHUNK
     cdef int j
-    for j in range(STATE, plan.n_arrays):
+    for j in range(plan.n_arrays):
         if t.format[j] and used(plan, t, j):
             codec(plan, t, j).decode(<float*>buffer, a[j], size)
             a[j] = buffer
@@ -240,16 +243,17 @@ cdef inline void decode(const Plan* plan, const Tensor* t, char** a, Py_ssize_t 
 
 
 cdef inline void encode(const Plan* plan, Py_ssize_t tensor, char** a, Py_ssize_t start,
-                        Py_ssize_t size) noexcept nogil:
-    """Put back what was decoded."""
+                        Py_ssize_t size, int first) noexcept nogil:
+    """Put back what was decoded, from array `first` on."""
     cdef const Tensor* t = &plan.tensors[tensor]
     cdef const Codec* own
     cdef int j
-    for j in range(STATE, plan.n_arrays):
+    for j in range(first, plan.n_arrays):
         if t.format[j] and used(plan, t, j):
             own = codec(plan, t, j)
-            own.encode(t.data[j] + (start >> t.shift[j]) * t.item[j], <float*>a[j], size,
-                       drawn(plan.step, tensor, j, start))
+            (own.dither if plan.dithers else own.encode)(
+                t.data[j] + (start >> t.shift[j]) * t.item[j], <float*>a[j], size,
+                drawn(plan.step, tensor, j, start))
 
 
 cdef inline Factors remaining(const Plan* plan, const Tensor* t) noexcept nogil:
