@@ -22,6 +22,7 @@ import numpy as np
 
 from fastmom.extras import need
 from fastmom.files import open_regular, replacing
+from fastmom.kernels.formats import BLOCKS
 
 MARK = "__array__"
 BFLOAT16 = "bfloat16"
@@ -108,7 +109,7 @@ class Archive:
         if (match := HEADER.fullmatch(text)) is None:
             raise ValueError(f"member {info.filename!r} has a malformed header")
         dtype = np.dtype(match[1].decode())
-        if dtype.kind not in "biufc":
+        if dtype.kind not in "biufcV":
             raise ValueError(f"member {info.filename!r} has dtype {dtype}")
         shape = tuple(int(n) for n in match[3].split(b",") if n.strip())
         if header + prod(shape) * dtype.itemsize != info.file_size:
@@ -213,6 +214,9 @@ def packed(where: str, value: Any, arrays: dict[str, Any] | None) -> Any:
         if value.dtype.name == BFLOAT16:        # not one of NumPy's own, so the file has its bits
             arrays[where] = value.view(np.uint16)
             return {MARK: where, "dtype": BFLOAT16}
+        if value.dtype.names is not None:       # records of a scale and the codes of its block
+            arrays[where] = value.view(f"V{value.dtype.itemsize}")
+            return {MARK: where, "dtype": value.dtype.names[-1]}
         arrays[where] = value
         return {MARK: where}
     if type(value) is list:
@@ -227,6 +231,8 @@ def viewed(entry: Mapping[str, Any], array: Any) -> Any:
     """Return an array of a file as what its entry says that it is."""
     if "dtype" not in entry:
         return array
+    if entry["dtype"] in BLOCKS and array.dtype.str == f"|V{BLOCKS[entry['dtype']].itemsize}":
+        return array.view(BLOCKS[entry["dtype"]])
     if entry["dtype"] != BFLOAT16 or array.dtype != np.uint16:
         raise ValueError(f"{entry[MARK]} is said to be {entry['dtype']!r} in {array.dtype}")
     return array.view(need("ml_dtypes", "formats", "numbers in bfloat16").bfloat16)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 Numbers: TypeAlias = NDArray[np.integer[Any] | np.floating[Any] | np.bool_]
+Copies: TypeAlias = Sequence[NDArray[Any] | None]
 Params: TypeAlias = Sequence[Array] | Sequence[Mapping[str, Any]]
 Schedule: TypeAlias = Callable[[int], float]
 Row: TypeAlias = tuple[float, ...]      # rule number, then its coefficients

@@ -175,7 +175,7 @@ class OpenCheckpoint(Checkpoint):
         if stored.dtype == array.dtype:
             self.archive.read(name, out=array)
         else:
-            array[...] = rounded(name, npz.viewed(entry, self.archive.read(name)), array.dtype)
+            array[...] = rounded(name, npz.viewed(entry, self.archive.read(name)), array)
 
 
 def load(path: str | os.PathLike[str], *, params: Arrays | None = None,

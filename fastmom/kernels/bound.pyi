@@ -11,4 +11,6 @@ class Bound:
     state: list[tuple[NDArray[Any], ...]]
     copies: list[NDArray[Any] | None]
     averaged: bool
-    def __new__(cls, params: list[Any], state: list[Any], averaged: bool = False) -> Self: ...
+    stochastic: bool
+    def __new__(cls, params: list[Any], state: list[Any], averaged: bool = False,
+                stochastic: bool = False) -> Self: ...

@@ -129,8 +129,12 @@ cdef class Engine(Bound):
         except BaseException:
             self.copies = before
             raise
+        self.fill_copies()
+
+    def fill_copies(self) -> None:
+        """Fill the copies with the parameters as they are now."""
         with np.errstate(all="ignore"):         # beyond float16 is infinite, as in a step
-            for copy, param in zip(copies, self.params):
+            for copy, param in zip(self.copies, self.params):
                 if copy is not None:
                     copy[...] = param
 

@@ -70,6 +70,8 @@ class Adafactor(Optimizer):
         default=1.0, low=1.0, doc="Largest root mean square of u; PyTorch calls it d.")
     weight_decay: Number = Number(default=0.0, doc="Decoupled.")
 
+    needs_masters = True
+
     def _state_apart(self, array: Array) -> dict[str, tuple[int, ...]]:
         if array.ndim < 2:
             return {"square": array.shape}

@@ -69,6 +69,7 @@ class Adam(Optimizer):
     # Without AMSGrad the largest square is never touched, so it takes no memory.
     state_names: ClassVar[tuple[str, ...]] = ("mean", "square", "largest_square")
     precise_state_names: ClassVar[tuple[str, ...]] = ("square", "largest_square")
+    square_state_names: ClassVar[tuple[str, ...]] = ("square",)
 
     def _idle_state(self, group: Mapping[str, Any]) -> Collection[str]:
         return () if group["amsgrad"] else ("largest_square",)
@@ -135,6 +136,7 @@ class NAdam(Optimizer):
 
     state_names: ClassVar[tuple[str, ...]] = ("mean", "square")
     precise_state_names: ClassVar[tuple[str, ...]] = ("square",)
+    square_state_names: ClassVar[tuple[str, ...]] = ("square",)
 
     @staticmethod
     def momentum_product(beta1: float, decay: float, t: int) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from fastmom.kernels import coefficients
 from fastmom.optim.adam import adam, adam_row
 from fastmom.optim.base import Optimizer, weight_decay
+from fastmom.optim.formats import store
 from fastmom.optim.hyper import Beta, Flag, Number
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class RAdam(Optimizer):
 
     state_names: ClassVar[tuple[str, ...]] = ("mean", "square")
     precise_state_names: ClassVar[tuple[str, ...]] = ("square",)
+    square_state_names: ClassVar[tuple[str, ...]] = ("square",)
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         b1, b2, t = group["beta1"], group["beta2"], age + 1
@@ -144,9 +146,9 @@ class Yogi(Optimizer):
     precise_state_names: ClassVar[tuple[str, ...]] = ("square",)
 
     def _bound(self, first: int) -> None:
-        for state, i in list(zip(self.state, self._group_of, strict=True))[first:]:
-            for buffer in state.values():
-                buffer[...] = self.param_groups[i]["initial_accumulator"]
+        for state, i in list(zip(self._buffers(), self._group_of, strict=True))[first:]:
+            for name in self.state_names:
+                store(state[name], self.param_groups[i]["initial_accumulator"])
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         b1, b2, t = group["beta1"], group["beta2"], age + 1
@@ -193,6 +195,7 @@ class AdaBelief(Optimizer):
 
     state_names: ClassVar[tuple[str, ...]] = ("mean", "variance")
     precise_state_names: ClassVar[tuple[str, ...]] = ("variance",)
+    square_state_names: ClassVar[tuple[str, ...]] = ("variance",)
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         b1, b2, t = group["beta1"], group["beta2"], age + 1
@@ -243,6 +246,7 @@ class Adan(Optimizer):
 
     state_names: ClassVar[tuple[str, ...]] = ("mean", "change", "square", "gradient")
     precise_state_names: ClassVar[tuple[str, ...]] = ("square",)
+    square_state_names: ClassVar[tuple[str, ...]] = ("square",)
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         lr, b1, b2, b3 = group["lr"], group["beta1"], group["beta2"], group["beta3"]

@@ -11,15 +11,16 @@ import numpy as np
 
 from fastmom.kernels import Engine
 from fastmom.optim.copying import refuse_shallow_copy
-from fastmom.optim.formats import WORDS
-from fastmom.optim.hyper import Choice, Flag, Formats, Limit, Number
+from fastmom.optim.formats import BLOCKS, SQUARES, WORDS
+from fastmom.optim.hyper import Choice, Flag, Formats, Limit, Number, argument
+from fastmom.optim.masters import check_effect, mastered, new_masters, tensors
 from fastmom.optim.stateful import Stateful
 
 if TYPE_CHECKING:
     from dataclasses import InitVar
 
     from fastmom.optim.values import Values
-    from fastmom.types import Array, Params, Row
+    from fastmom.types import Array, Copies, Params, Row
 
 
 class Optimizer(Stateful):
@@ -34,6 +35,7 @@ class Optimizer(Stateful):
     """
 
     params: InitVar[Params | None] = None
+    copies: InitVar[Copies | None] = argument(default=None, kw_only=True)
     clip_norm: Limit = Limit(
         default=None, kw_only=True, shared=True,
         doc="Scale all gradients together so that their global Euclidean norm is at most this.")
@@ -55,20 +57,36 @@ class Optimizer(Stateful):
         default=False, kw_only=True,
         doc="Step along the gradient instead of against it.")
     state_dtype: Formats = Formats(
-        default=None, words=WORDS, kw_only=True, shared=True, at_binding=True,
-        doc="Keep state of float32 parameters in this format, rounded to nearest; it is computed "
-            "with in float32. A name leaves in float32 what stands still when rounded (such as "
-            "means of squares); a dict, such as ``{\"mean\": \"bfloat16\"}``, changes what it "
-            "names. Fixed once the optimizer has parameters.")
+        default=None, words=(*WORDS, *BLOCKS), named=(*WORDS, *BLOCKS, SQUARES), kw_only=True,
+        shared=True, at_binding=True,
+        doc="Keep state in this format; it is computed with in float32. A name leaves in float32 "
+            "what would stand still when rounded; with those of 8 bits means of squares become "
+            "`ufloat8`, rounded by noise. A dict, such as ``{\"mean\": \"bfloat16\"}``, changes "
+            "what it names. Fixed once the optimizer has parameters, none of which may be float64.")
+    rounding: Choice = Choice(
+        default="nearest", words=("nearest", "stochastic"), kw_only=True, shared=True,
+        at_binding=True,
+        doc="Of what is kept in fewer bits than float32: to nearest, or up or down by noise that "
+            "is even over the steps, so that no small change is lost on the average; then bfloat16 "
+            "may keep means of squares too. Fixed once the optimizer has parameters.")
+    master: Flag = Flag(
+        default=True, kw_only=True, shared=True, at_binding=True,
+        doc="Keep a float32 master of each float16 or bfloat16 parameter, as ``state[i][\"master\"]"
+            "``: steps change it and round it to the parameter, whatever that holds. False: steps "
+            "change the parameter itself, with ``rounding=\"stochastic\"``. Fixed once the "
+            "optimizer has parameters.")
 
-    def __init__(self, params: Params | None = None, *args: Any, **hyper: Any) -> None:
+    def __init__(self, params: Params | None = None, *args: Any, copies: Copies | None = None,
+                 **hyper: Any) -> None:
         self._start(self._named(args, hyper))
         if params is not None:
-            self.bind(params)
+            self.bind(params, copies)
+        elif copies is not None:
+            raise ValueError("copies needs params, which they are of")
 
     # Binding --------------------------------------------------------------------------------------
 
-    def bind(self, params: Params, copies: Sequence[Array | None] | None = None) -> None:
+    def bind(self, params: Params, copies: Copies | None = None) -> None:
         """Take these parameters (arrays or groups); once per optimizer.
 
         Parameters
@@ -91,8 +109,7 @@ class Optimizer(Stateful):
         --------
         >>> import numpy as np, fastmom as fm
         >>> p, half = np.ones(3, np.float32), np.empty(3, np.float16)
-        >>> optimizer = fm.SGD(lr=0.5)
-        >>> optimizer.bind([p], copies=[half])
+        >>> optimizer = fm.SGD([p], lr=0.5, copies=[half])
         >>> optimizer.step([np.ones(3, np.float32)])
         True
         >>> half
@@ -104,14 +121,16 @@ class Optimizer(Stateful):
         arrays = [array for group in groups for array in group["params"]]
         if not arrays:
             raise ValueError("params is empty; expected at least one array")
-        state, apart = self._new_state(arrays, 0)
-        engine = Engine(arrays, state)
-        if copies is not None:
-            if not isinstance(copies, (list, tuple)):
-                raise TypeError(f"copies must be a list or tuple of arrays (or None) aligned with "
-                                f"params, not {type(copies).__name__}")
-            engine.copy_into(list(copies))
-        self._attach(engine, groups, apart)
+        if not (copies is None or isinstance(copies, (list, tuple))):
+            raise TypeError(f"copies must be a list or tuple of arrays (or None) aligned with "
+                            f"params, not {type(copies).__name__}")
+        master, rounding = self._options["master"], self._options["rounding"]
+        masters = new_masters(arrays, 0, master, copies)
+        state, apart = self._new_state(tensors(arrays, masters), 0)
+        check_effect(arrays, state, master, rounding)
+        engine = Engine(tensors(arrays, masters), state, False, rounding == "stochastic")
+        engine.copy_into(mastered(arrays, masters, copies))
+        self._attach(engine, groups, apart, masters)
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Take further parameters; those there keep state and counters.
@@ -137,15 +156,21 @@ class Optimizer(Stateful):
         new = self._make_group("group", len(self.param_groups), group)
         if not new["params"]:
             raise ValueError("params of the group is empty; expected at least one array")
-        state, apart = self._new_state(new["params"], len(engine.params))
-        self._attach(engine.extended(new["params"], state), [*self.param_groups, new], apart)
+        first, arrays = len(engine.params), new["params"]
+        masters = new_masters(arrays, first, self._options["master"], None)
+        state, apart = self._new_state(tensors(arrays, masters), first)
+        extended = engine.extended(tensors(arrays, masters), state)
+        extended.copy_into([*engine.copies, *mastered(arrays, masters)])
+        self._attach(extended, [*self.param_groups, new], apart, masters)
 
     def _attach(self, engine: Engine, groups: list[Values],
-                apart: Sequence[dict[str, Array]] = ()) -> None:
+                apart: Sequence[dict[str, Array]] = (),
+                masters: Sequence[Array | None] = ()) -> None:
         """Use this engine, whose parameters are those of the groups, from now on."""
         first = 0 if self._engine is None else len(self._engine.params)
         self._engine, self.param_groups = engine, groups
         self._apart += apart
+        self._masters += masters
         self._group_of = [i for i, group in enumerate(groups) for _ in group["params"]]
         kinds = [(i, self.treats_matrices and np.asarray(array).ndim == 2)
                  for i, array in zip(self._group_of, engine.params, strict=True)]
@@ -157,16 +182,14 @@ class Optimizer(Stateful):
     def _bound(self, first: int) -> None:
         """Prepare the state of the parameters from the `first` on, which are new."""
 
-    def _average(self, params: list[Array], averages: list[Array]) -> Engine:
+    def _average(self, averages: list[Array]) -> Engine:
         """Let each step move these averages as well: see `EMA`."""
         old = self._engine
-        if old is None or [id(p) for p in params] != [id(p) for p in old.params]:
-            raise ValueError(f"params must be the very arrays of this {type(self).__name__}, in "
-                             f"their order")
+        assert old is not None
         if old.averaged:
             raise RuntimeError(f"the parameters of this {type(self).__name__} are averaged already")
         state = [(*own, e) for own, e in zip(old.state, averages, strict=True)]
-        engine = Engine(old.params, state, True)
+        engine = Engine(old.params, state, True, old.stochastic)
         engine.restore(old.steps, old.iterations)
         engine.copy_into(old.copies)
         self._attach(engine, self.param_groups)
@@ -310,7 +333,8 @@ class Optimizer(Stateful):
         return deepcopy(self)
 
 
-delattr(Optimizer, "params")      # an argument of the constructor, and no attribute
+delattr(Optimizer, "params")      # arguments of the constructor, and no attributes
+delattr(Optimizer, "copies")
 
 
 def weight_decay(group: Mapping[str, Any], lr: float) -> tuple[float, float]:

@@ -15,10 +15,12 @@ SECTION = re.compile(r"^\w+\n-+$", re.MULTILINE)        # of a numpydoc docstrin
 WIDTH = 96
 PARAMS = "params : list of ndarray, or list of dict, or None"
 PARAMS_DOC = """\
-C-contiguous, writable float32 or float64 arrays, updated in place and never copied, also in files
+C-contiguous, writable float32, float64, float16 or bfloat16 arrays, updated in place, also in files
 mapped with `numpy.memmap` (see `flush`); or groups ``{"params": [...], "lr": ...}`` with
 hyper-parameters of their own. None leaves the optimizer unbound until a model (or `bind`) gives it
 parameters."""
+
+COPIES_DOC = "Arrays that each step fills with the new parameters: see `bind`."
 
 
 def signature(cls: type[Declared]) -> inspect.Signature | None:
@@ -31,7 +33,8 @@ def signature(cls: type[Declared]) -> inspect.Signature | None:
         inspect.Parameter("params", either, default=None, annotation="Params | None"),
         *(inspect.Parameter(hyper.name, by_name if hyper.kw_only else either,
                             default=hyper.default, annotation=hyper.annotation)
-          for hyper in _in_order(cls))])
+          for hyper in _in_order(cls)),
+        inspect.Parameter("copies", by_name, default=None, annotation="Copies | None")])
 
 
 def docstring(cls: type[Declared], text: str) -> str:
@@ -62,8 +65,11 @@ def _entries(cls: type[Declared]) -> Iterator[str]:
         if cls is root or hyper.name not in common:
             yield f"{hyper.name} : {hyper.kind()}, default {_shown(hyper.default)}"
             yield from _indented(hyper.__doc__ or "")
-    if cls is not root:
-        yield ", ".join(common)
+    if cls is root:
+        yield "copies : list of (ndarray or None), optional"
+        yield from _indented(COPIES_DOC)
+    else:
+        yield ", ".join([*common, "copies"])
         yield from _indented(f"See `{root.__name__}`.")
 
 

@@ -19,13 +19,23 @@ if TYPE_CHECKING:
     from fastmom.types import Array
 
 
+def _tensors(optimizer: Optimizer, params: Sequence[Array]) -> list[Array]:
+    """Return what the optimizer's steps change, if these are its parameters."""
+    own = [array for group in optimizer.param_groups for array in group["params"]]
+    if optimizer._engine is None or [id(p) for p in params] != [id(p) for p in own]:
+        raise ValueError(f"params must be the very arrays of this {type(optimizer).__name__}, in "
+                         f"their order")
+    return list(optimizer._engine.params)
+
+
 class EMA:
     r"""Running average of parameters: ``e = decay e + (1 - decay) p``, starting at p.
 
     Parameters
     ----------
     params : list of ndarray
-        Those to average, C-contiguous float32 or float64. With `optimizer`, exactly its own.
+        Those to average, C-contiguous float32 or float64. With `optimizer`, exactly its own; of
+        those in 16 bits, their masters are averaged.
     decay : float, default 0.999
         From 0 to 1.
     optimizer : Optimizer, optional
@@ -34,8 +44,8 @@ class EMA:
 
     Attributes
     ----------
-    averages : list of ndarray
-        Aligned with `params`.
+    params, averages : list of ndarray
+        What is averaged, and the averages of it.
 
     Raises
     ------
@@ -66,17 +76,17 @@ class EMA:
         self._decay = number("decay", decay, 0.0, 1.0)
         if isinstance(params, np.ndarray) or not isinstance(params, Sequence) or not params:
             raise TypeError("params must be a list of at least one array")
-        for i, array in enumerate(params):
+        self.params = list(params) if optimizer is None else _tensors(optimizer, params)
+        for i, array in enumerate(self.params):
             check_array(array, "params", i, True)
-        self.params = list(params)
-        self.averages = [array.copy() for array in params]
+        self.averages = [array.copy() for array in self.params]
         self._attach(optimizer)
 
     def _attach(self, optimizer: Optimizer | None) -> None:
         """Make or take the engine that moves the averages."""
         self._optimizer = optimizer
         if optimizer is not None:
-            self._engine = optimizer._average(self.params, self.averages)
+            self._engine = optimizer._average(self.averages)
         else:
             self._engine = Engine(self.averages, [()] * len(self.params))
         self._engine.smooth(self._decay)
@@ -130,6 +140,7 @@ class EMA:
             held = p.copy()
             p[...] = e
             e[...] = held
+        self._engine.fill_copies()
 
     def __getstate__(self) -> dict[str, Any]:
         if self._engine.blocked_by:

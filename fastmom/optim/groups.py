@@ -49,6 +49,7 @@ class Grouped(Declared):
         self._kinds: list[tuple[int, bool]] = []        # a group, and whether of its matrices
         self._kind_of: list[int] = []                   # of each parameter
         self._apart: list[dict[str, Array]] = []        # state that the engine has no part in
+        self._masters: list[Array | None] = []
         self._options = Values(self, self._shared_hypers, hyper, {})
         self._defaults = Values(self, self._group_hypers, hyper, {"params": []})
         self.param_groups = [self._defaults]

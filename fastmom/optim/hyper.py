@@ -231,9 +231,10 @@ class Formats(Hyper["str | Mapping[str, str] | None", "str | dict[str, str] | No
 
     annotation = "str | Mapping[str, str] | None"
 
-    def __init__(self, default: None, words: tuple[str, ...], **options: Any) -> None:
+    def __init__(self, default: None, words: tuple[str, ...], named: tuple[str, ...],
+                 **options: Any) -> None:
         super().__init__(default, **options)
-        self.words = words
+        self.words, self.named = words, named       # of all, and of those in a dict
 
     def check(self, value: Any) -> str | dict[str, str] | None:
         if value is None or isinstance(value, str):
@@ -241,15 +242,20 @@ class Formats(Hyper["str | Mapping[str, str] | None", "str | dict[str, str] | No
         if not isinstance(value, Mapping) or not value:
             raise checks.wrong(self.name, value, f"one of {', '.join(map(repr, self.words))}, a "
                                f"dict of such by names of state, or None", TypeError)
-        return {name: checks.choice(f"{self.name}[{name!r}]", word, self.words)
+        return {name: checks.choice(f"{self.name}[{name!r}]", word, self.named)
                 for name, word in value.items()}
 
     def kind(self) -> str:
         return "{" + ", ".join(f'"{word}"' for word in self.words) + "}, dict of such, or None"
 
 
+def argument(*, default: Any, kw_only: bool) -> Any:
+    """Declare an argument of the constructor that is no hyper-parameter."""
+    return default
+
+
 @dataclass_transform(eq_default=False, field_specifiers=(
-    Number, Momentum, Beta, Limit, Integer, Numbers, Flag, Choice, Formats))
+    Number, Momentum, Beta, Limit, Integer, Numbers, Flag, Choice, Formats, argument))
 class Declared:
     """A class whose constructor and documentation follow from the hyper-parameters in its body.
 
@@ -281,5 +287,5 @@ class Declared:
         for name in names[:len(args)]:
             if name in given:
                 raise TypeError(f"{cls.__name__} got {name!r} by position and by name")
-        checks.reject_unknown(cls.__name__, given, {"params", *cls._hypers})
+        checks.reject_unknown(cls.__name__, given, {"params", "copies", *cls._hypers})
         return {**dict(zip(names, args, strict=False)), **given}

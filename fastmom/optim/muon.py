@@ -90,7 +90,9 @@ class Muon(Optimizer):
     state_names: ClassVar[tuple[str, ...]] = ("mean", "square")
     matrix_state_names: ClassVar[tuple[str, ...]] = ("velocity", "update")
     precise_state_names: ClassVar[tuple[str, ...]] = ("square", "update")
+    square_state_names: ClassVar[tuple[str, ...]] = ("square",)
     treats_matrices = True
+    needs_masters = True
 
     def _bound(self, first: int) -> None:
         assert self._engine is not None
@@ -132,7 +134,7 @@ class Muon(Optimizer):
                     with np.errstate(all="ignore"):
                         copy[...] = p
 
-    def _average(self, params: list[Array], averages: list[Array]) -> Engine:
+    def _average(self, averages: list[Array]) -> Engine:
         raise ValueError("optimizer: Muon's step ends outside the engine, so averages cannot move "
                          "inside it; leave optimizer out and call update() after each step")
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastmom.optim.base import Optimizer
+from fastmom.optim.formats import as_kept, computed
 from fastmom.optim.reference_adaptive import (
     adabelief,
     adadelta,
@@ -175,7 +176,8 @@ class Reference:
     optimizer : Optimizer
         Bound; its hyper-parameters are read anew at every step.
     dtype : dtype, default float64
-        To compute in; state of two bytes is rounded to its format after each step.
+        To compute in; state of fewer bytes is rounded to its format after each step, means of
+        squares with other noise.
 
     Examples
     --------
@@ -194,11 +196,10 @@ class Reference:
         self.rule = RULES[type(optimizer).__name__]
         self.hyper = [group for group in optimizer.param_groups for _ in group["params"]]
         self.params = [p.astype(dtype) for group in optimizer.param_groups for p in group["params"]]
-        self.machine_eps = [float(np.finfo(p.dtype).eps) for group in optimizer.param_groups
-                            for p in group["params"]]
+        self.machine_eps = [float(np.finfo(computed(p.dtype)).eps) for p in optimizer._shaped()]
         self.state = [{k: v.astype(dtype) for k, v in s.items()} for s in optimizer.state]
-        self.formats = [{k: v.dtype for k, v in s.items() if v.dtype.itemsize == 2}
-                        for s in optimizer.state]
+        self.formats = [{k: v.dtype for k, v in s.items() if v.dtype.itemsize not in (4, 8)}
+                        for s in optimizer._buffers()]
         self.ages = [0] * len(self.params)
         self.iterations = 0
 
@@ -210,7 +211,7 @@ class Reference:
             if g is not None:
                 h = {**self.hyper[i].at(self.iterations), "machine_eps": self.machine_eps[i]}
                 self.rule(self.params[i], g, self.state[i], h, self.ages[i], self.iterations)
-                for name, stored in self.formats[i].items():
-                    self.state[i][name][...] = self.state[i][name].astype(stored)
+                for name, dtype in self.formats[i].items():
+                    self.state[i][name][...] = as_kept(self.state[i][name], dtype)
                 self.ages[i] += 1
         self.iterations += any(g is not None for g in grads)

@@ -129,7 +129,7 @@ class Adagrad(Optimizer):
     precise_state_names: ClassVar[tuple[str, ...]] = ("square",)
 
     def _bound(self, first: int) -> None:
-        for sums, i in list(zip(self.state, self._group_of, strict=True))[first:]:
+        for sums, i in list(zip(self._buffers(), self._group_of, strict=True))[first:]:
             sums["square"][...] = self.param_groups[i]["initial_accumulator"]
 
     def _steady(self, group: Mapping[str, Any]) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastmom.kernels import coefficients
 from fastmom.optim.base import Optimizer
+from fastmom.optim.formats import store
 from fastmom.optim.hyper import Momentum, Number
 
 if TYPE_CHECKING:
@@ -134,8 +135,8 @@ class Rprop(Optimizer):
     state_names: ClassVar[tuple[str, ...]] = ("gradient", "ratio")
 
     def _bound(self, first: int) -> None:
-        for state in self.state[first:]:
-            state["ratio"][...] = 1
+        for state in self._buffers()[first:]:
+            store(state["ratio"], 1.0)
 
     def _check_together(self, values: Mapping[str, Any]) -> None:
         super()._check_together(values)

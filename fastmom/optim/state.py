@@ -72,16 +72,17 @@ def live_state(optimizer: Optimizer) -> dict[str, Any]:
             "options": _stored(optimizer._options),
             "groups": [{**_stored(group), "params": indices}
                        for group, indices in _layout(optimizer)],
-            "state": optimizer.state}
+            "state": optimizer._buffers()}
 
 
 def load_state_dict(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     """Continue from what `state_dict` returned.
 
     The numbers are copied into the existing buffers; the parameters are left alone. The optimizer
-    keeps its own `state_dtype`: numbers of another format are rounded to the nearest. Schedules are
-    replaced, except that a `ReduceOnPlateau` in use takes over the stored one's arguments and
-    state and remains the same object. A hyper-parameter that was a function must be one already.
+    keeps its own `state_dtype`, `rounding` and `master`: numbers of another format are rounded to
+    the nearest, in ufloat8 up or down. Schedules are replaced, except that a `ReduceOnPlateau` in
+    use takes over the stored one's arguments and state and remains the same object. A
+    hyper-parameter that was a function must be one already.
 
     Parameters
     ----------
@@ -113,11 +114,13 @@ def prepare(optimizer: Optimizer, state: Mapping[str, Any]) -> Callable[[], None
     check_equal("format", state["format"], FORMAT)
     iterations = integer("iterations", state["iterations"], 0)
     steps = checked_steps(state["steps"], iterations, len(engine.params))
-    copies = list(checked_buffers(optimizer.state, state["state"]))
+    copies = list(checked_buffers(optimizer._buffers(), state["state"]))
     updates: Updates = []
     options = state["options"]
-    if isinstance(options, Mapping):        # its own format stays, and older data names none
-        options = {**options, "state_dtype": optimizer._options["state_dtype"]}
+    if isinstance(options, Mapping):        # its own formats stay, and older data names none
+        options = {**options, **{name: optimizer._options[name]
+                                 for name, hyper in optimizer._shared_hypers.items()
+                                 if hyper.at_binding}}
     changed = [(optimizer._options,
                 _checked("options", optimizer, optimizer._options, options, updates))]
     layout = list(_layout(optimizer))
@@ -146,7 +149,7 @@ def snapshot(optimizer: Optimizer) -> dict[str, Any]:
     if optimizer._engine is not None:
         engine = _engine(optimizer)
         result |= {"groups": [dict(group) for group in optimizer.param_groups],
-                   "state": [tuple(own.values()) for own in optimizer.state],
+                   "state": [tuple(own.values()) for own in optimizer._buffers()],
                    "steps": engine.steps.tolist(), "iterations": engine.iterations}
     return result
 
@@ -157,7 +160,7 @@ def restore(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
         return
     optimizer.bind(saved["groups"])
     engine = optimizer._bound_engine()
-    for own, stored in zip(optimizer.state, saved["state"], strict=True):
+    for own, stored in zip(optimizer._buffers(), saved["state"], strict=True):
         for buffer, source in zip(own.values(), stored, strict=True):
             _fill(buffer, source)
     engine.restore(saved["steps"], saved["iterations"])

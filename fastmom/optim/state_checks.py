@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastmom.checks import integer
-from fastmom.optim.formats import convertible, rounded
+from fastmom.optim.formats import fits, rounded, shape_in
 
 if TYPE_CHECKING:
     from fastmom.types import Array
@@ -56,16 +55,30 @@ def checked_buffers(buffers: list[dict[str, Array]], given: Any) -> Iterator[tup
         check_names(f"state[{i}]", saved, own)
         for name, buffer in own.items():
             where = f"state[{i}][{name!r}]"
-            check_fits(where, saved[name], buffer, convertible)
-            yield buffer, rounded(where, saved[name], buffer.dtype)
+            check_array(where, saved[name])
+            if not fits(saved[name], buffer):
+                raise TypeError(f"{where} has dtype {saved[name].dtype}, expected {buffer.dtype}")
+            check_shape(where, saved[name], buffer)
+            yield buffer, rounded(where, saved[name], buffer)
 
 
-def check_fits(where: str, array: Any, like: Array,
-               fits: Callable[[Any, Any], bool] = operator.eq) -> None:
-    """Raise unless `array` is a NumPy array of the shape of `like` and a dtype that `fits` its."""
+def check_fits(where: str, array: Any, like: Array) -> None:
+    """Raise unless `array` is a NumPy array of the dtype and shape of `like`."""
+    check_array(where, array)
+    if array.dtype != like.dtype:
+        raise TypeError(f"{where} has dtype {array.dtype}, expected {like.dtype}")
+    check_shape(where, array, like)
+
+
+def check_array(where: str, array: Any) -> None:
     if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{where} must be a NumPy array, not {type(array).__name__}")
-    if not fits(array.dtype, like.dtype):
-        raise TypeError(f"{where} has dtype {array.dtype}, expected {like.dtype}")
-    if array.shape != like.shape:
+
+
+def check_shape(where: str, array: Array, like: Array) -> None:
+    """Raise unless the arrays hold equally many numbers in the same shape, in blocks or not."""
+    in_blocks = [a.dtype for a in (array, like) if a.dtype.names is not None]
+    shapes = [a.shape if a.dtype.names is not None or not in_blocks
+              else shape_in(in_blocks[0], a.shape) for a in (array, like)]
+    if shapes[0] != shapes[1]:
         raise ValueError(f"{where} has shape {array.shape}, expected {like.shape}")

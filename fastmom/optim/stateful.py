@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fastmom.kernels.arrays import check_array
 from fastmom.optim.buffers import zeros_beside
-from fastmom.optim.formats import chosen, dtype_named
+from fastmom.optim.formats import chosen, computed, dtype_named, readable, shape_in
 from fastmom.optim.groups import Grouped
 
 if TYPE_CHECKING:
@@ -26,6 +25,8 @@ class Stateful(Grouped):
     matrix_state_names: ClassVar[tuple[str, ...]] = ()      # of those, as many
     precise_state_names: ClassVar[Collection[str]] = ()     # in the parameter's dtype always
     slow_state_names: ClassVar[Collection[str]] = ()    # in another only if a dict names them
+    square_state_names: ClassVar[Collection[str]] = ()  # of the precise, means of squares
+    needs_masters: ClassVar[bool] = False       # it changes the parameters in NumPy
 
     def _bound_engine(self) -> Engine:
         """Return the engine, or raise if there are no parameters yet."""
@@ -38,20 +39,23 @@ class Stateful(Grouped):
                                                                    list[dict[str, Array]]]:
         """Return for each parameter the state that the engine updates, and by name the rest."""
         formats = {name: dtype_named(word) for name, word
-                   in chosen(type(self), self._options["state_dtype"]).items()}
-        for i, array in enumerate(arrays, first):
-            check_array(array, "params", i, True)
-            if formats and np.asarray(array).dtype != np.float32:
+                   in chosen(type(self), self._options["state_dtype"],
+                             self._options["rounding"]).items()}
+        # a subclass may report another shape than its memory has
+        plain: list[Any] = [np.asarray(array) for array in arrays]
+        for i, array in enumerate(plain, first):
+            if formats and array.dtype == np.float64:
                 raise TypeError(f"state_dtype={self._options['state_dtype']!r} is for float32 "
                                 f"parameters, and params[{i}] is {array.dtype}")
         own = len(self.state_names)
-        # a subclass may report another shape than its memory has
-        plain: list[Any] = [np.asarray(array) for array in arrays]
         apart = [self._state_apart(array) for array in plain]
-        buffers = zeros_beside(arrays, [
-            [*((array.shape, formats.get(name, array.dtype)) for name in self._names_of(array)),
-             *((shape, array.dtype) for shape in shapes.values())]
-            for array, shapes in zip(plain, apart, strict=True)])
+        kinds = []
+        for array, shapes in zip(plain, apart, strict=True):
+            usual = computed(array.dtype)
+            dtypes = [formats.get(name, usual) for name in self._names_of(array)]
+            kinds.append([*((shape_in(dtype, array.shape), dtype) for dtype in dtypes),
+                          *((shape, usual) for shape in shapes.values())])
+        buffers = zeros_beside(arrays, kinds)
         return ([all_[:own] for all_ in buffers],
                 [dict(zip(names, all_[own:], strict=True))
                  for names, all_ in zip(apart, buffers, strict=True)])
@@ -63,7 +67,15 @@ class Stateful(Grouped):
 
     def _check_together(self, values: Mapping[str, Any]) -> None:
         super()._check_together(values)
-        chosen(type(self), values.get("state_dtype"))
+        if "state_dtype" in values:
+            chosen(type(self), values["state_dtype"], values["rounding"])
+        if not values.get("master", True):
+            if self.needs_masters:
+                raise ValueError(f"master=False: {type(self).__name__} steps in NumPy, which needs "
+                                 f"float32 masters")
+            if values["rounding"] != "stochastic":
+                raise ValueError("master=False needs rounding='stochastic': rounded to nearest, "
+                                 "parameters would lose the small changes")
 
     def _state_apart(self, array: Array) -> dict[str, tuple[int, ...]]:
         """Return names and shapes of a parameter's state that the engine has no part in."""
@@ -76,7 +88,19 @@ class Stateful(Grouped):
 
     @property
     def state(self) -> list[dict[str, Array]]:
-        """The state buffers of each parameter by name, in the order of the parameters: views."""
+        """The state of each parameter by name, in the order of the parameters.
+
+        Views of the buffers; of those in 8 bits read-only float32 copies.
+        """
+        return [{name: readable(buffer, array.shape) for name, buffer in own.items()}
+                for own, array in zip(self._buffers(), self._shaped(), strict=True)]
+
+    def _shaped(self) -> list[Any]:
+        """Return the tensors that steps change."""
+        return [] if self._engine is None else [np.asarray(p) for p in self._engine.params]
+
+    def _buffers(self) -> list[dict[str, Array]]:
+        """Return the state as it is kept: views, of records where it is in blocks."""
         if self._engine is None:
             return []
         names = [self.matrix_state_names if self._kinds[kind][1] else self.state_names
@@ -84,8 +108,9 @@ class Stateful(Grouped):
         # a running average, if there is one, comes after
         moved = [dict(zip(own, arrays, strict=False))
                  for own, arrays in zip(names, self._engine.state, strict=True)]
-        return [{name: a.view() for name, a in {**own, **apart}.items()}
-                for own, apart in zip(moved, self._apart, strict=True)]
+        kept = [{} if master is None else {"master": master} for master in self._masters]
+        return [{name: a.view() for name, a in {**own, **apart, **master}.items()}
+                for own, apart, master in zip(moved, self._apart, kept, strict=True)]
 
     def _idle_state(self, group: Mapping[str, Any]) -> Collection[str]:
         """Return the names of state that steps leave alone; it takes no memory."""
@@ -97,9 +122,11 @@ class Stateful(Grouped):
         Returns
         -------
         dict
-            ``"params"``; ``"state"`` that steps use; and ``"moved"``, what the pass of a step over
-            all parameters reads and writes: parameters, state and the average of an `EMA` twice,
-            gradients once. Passes for norms and the matrix products of `Muon` come on top.
+            ``"params"``; ``"state"`` that steps use; where there are any, ``"masters"`` and
+            ``"copies"``; and ``"moved"``, what the pass of a step over all parameters reads and
+            writes: parameters or their masters, state and the average of an `EMA` twice, gradients
+            of the parameters' dtypes, copies and parameters with masters once. Passes for norms and
+            the matrix products of `Muon` come on top.
 
         Examples
         --------
@@ -109,12 +136,20 @@ class Stateful(Grouped):
         """
         if self._engine is None:
             return {"params": 0, "state": 0, "moved": 0}
-        params = sum(p.nbytes for p in self._engine.params)
         groups = [group for group in self.param_groups for _ in group["params"]]
-        state = sum(a.nbytes for own, group in zip(self.state, groups, strict=True)
-                    for name, a in own.items() if name not in self._idle_state(group))
-        averages = params if self._engine.averaged else 0
-        return {"params": params, "state": state, "moved": 3 * params + 2 * (state + averages)}
+        params = sum(p.nbytes for group in self.param_groups for p in group["params"])
+        changed = sum(p.nbytes for p in self._engine.params)
+        masters = sum(m.nbytes for m in self._masters if m is not None)
+        filled = sum(c.nbytes for c in self._engine.copies if c is not None)
+        with_masters = sum(c.nbytes for c, m in zip(self._engine.copies, self._masters, strict=True)
+                           if c is not None and m is not None)
+        state = sum(a.nbytes for own, group in zip(self._buffers(), groups, strict=True)
+                    for name, a in own.items()
+                    if name not in self._idle_state(group) and name != "master")
+        averages = sum(own[-1].nbytes for own in self._engine.state) if self._engine.averaged else 0
+        some = {"masters": masters, "copies": filled - with_masters}
+        return {"params": params, "state": state, **{n: size for n, size in some.items() if size},
+                "moved": 2 * (changed + state + averages) + params + filled}
 
     @property
     def grad_norm(self) -> float:

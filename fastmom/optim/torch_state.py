@@ -128,7 +128,8 @@ def _buffers(optimizer: Optimizer, groups: list[dict[str, Any]], state: Any,
                              iterations)
         start = hypers.get("initial_accumulator", 0.0)      # of a parameter that never stepped
         ages.append(age)
-        buffers.append({n: arrays.get(n, np.full_like(a, start)) for n, a in like.items()})
+        buffers.append({n: arrays.get(n, a if n == "master" else np.full_like(a, start))
+                        for n, a in like.items()})
     return ages, buffers
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastmom.kernels import coefficients
 from fastmom.optim.base import Optimizer
+from fastmom.optim.formats import computed, store
 from fastmom.optim.hyper import Beta, Flag, Momentum, Number
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class LAMB(Optimizer):
 
     state_names: ClassVar[tuple[str, ...]] = ("mean", "square")
     precise_state_names: ClassVar[tuple[str, ...]] = ("square",)
+    square_state_names: ClassVar[tuple[str, ...]] = ("square",)
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         b1, b2, t = group["beta1"], group["beta2"], age + 1
@@ -177,12 +179,13 @@ class NovoGrad(Optimizer):
         if engine.steps[i]:
             b2 = self._makers[self._kind_of[i]][1]["beta2"]
             norm = math.hypot(math.sqrt(b2) * self._apart[i]["norm"], math.sqrt(1 - b2) * norm)
-        return norm if math.isnan(norm) else min(norm, float(np.finfo(engine.params[i].dtype).max))
+        largest = float(np.finfo(computed(engine.params[i].dtype)).max)
+        return norm if math.isnan(norm) else min(norm, largest)
 
     def _row_at(self, i: int, norm: float) -> Row:
         engine, group = self._bound_engine(), self._makers[self._kind_of[i]][1]
-        divisor = max(norm + group["eps"], float(np.finfo(engine.params[i].dtype).tiny))
+        divisor = max(norm + group["eps"], float(np.finfo(computed(engine.params[i].dtype)).tiny))
         if math.isnan(norm):        # no coefficient may be a NaN, so the mean becomes one
             divisor = 1.0
-            engine.state[i][0][...] = norm
+            store(engine.state[i][0], norm)
         return novograd(m=group["beta1"], k=1 / divisor, wd=group["weight_decay"], lr=group["lr"])

@@ -39,7 +39,7 @@ def test_signature_and_documentation(kind: type[fm.Optimizer]) -> None:
     signature = inspect.signature(kind)
     hypers = kind._hypers
     assert next(iter(signature.parameters)) == "params"
-    assert set(signature.parameters) == {"params", *hypers}
+    assert set(signature.parameters) == {"params", "copies", *hypers}
     assert {n: p.default for n, p in signature.parameters.items() if n != "params"} == {
         name: hyper.default for name, hyper in hypers.items()}
     for text in (inspect.getdoc(kind) or "", pydoc.render_doc(kind, renderer=pydoc.plaintext)):
