@@ -49,7 +49,7 @@ def decoded(records, shape) -> object:
         raise ValueError(f"an array of shape {result.shape} takes {-(-result.size // BLOCK)} "
                          f"records, not {records.shape}")
     cdef float[::1] out = result.reshape(-1)
-    cdef const char[::1] x = records.view(np.int8)
+    cdef const char[::1] x = np.ascontiguousarray(records).view(np.int8)
     if out.size:
         loops().rules.codecs[<int>format_of(records.dtype)].decode(&out[0], &x[0], out.size)
     return result

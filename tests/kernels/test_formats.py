@@ -7,89 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 from builds import using
+from codes import FORMATS, keys, read, write
 
 from fastmom.kernels import Engine, isa
 from fastmom.kernels.formats import BLOCK, BLOCKS, decoded, encoded
 from fastmom.kernels.loops_baseline import rules
 
-F, U = np.float32, np.uint32
+F = np.float32
 SIZES = (1, 127, 128, 129, 511, 4096, 9000)
-PIECE = 512                             # as STAGED in sweep.pyx
 NAMES = list(rules)
 DIRECTED = ("lars", "lamb")             # their state goes through the format twice in a step
-
-
-# The formats in NumPy: codes of numbers from -top to top, and back -------------------------------
-
-def int8(x: Any, noise: Any) -> Any:
-    return np.rint(x).astype(np.int8)
-
-
-def float8(x: Any, noise: Any) -> Any:
-    bits = x.view(U)
-    size = bits & 0x7FFFFFFF
-    code = ((size + 0x7FFFF + (size >> 20 & 1)) >> 20).astype(int) - 889
-    return (np.maximum(code, 0) | bits >> 24 & 128).astype(np.uint8)
-
-
-def ufloat8(x: Any, noise: Any) -> Any:
-    code = (((x.view(U) & 0x7FFFFFFF) + (noise >> 12)) >> 20).astype(int) - 761
-    return np.where(x != 0, np.clip(code, 1, 255), 0).astype(np.uint8)
-
-
-def of_int8(code: Any) -> Any:
-    return code.astype(F)
-
-
-def of_float8(code: Any) -> Any:
-    size = (code & 127).astype(U)
-    bits = np.where(size > 0, (size + 889) << 20, 0).astype(U) | (code.astype(U) & 128) << 24
-    return bits.view(F)
-
-
-def of_ufloat8(code: Any) -> Any:
-    return np.where(code > 0, (code.astype(U) + 761) << 20, 0).astype(U).view(F)
-
-
-FORMATS = {"int8": (int8, of_int8, 127), "float8": (float8, of_float8, 1),
-           "ufloat8": (ufloat8, of_ufloat8, 1)}
-
-
-def write(name: str, x: Any, key: Any = 0) -> Any:
-    """The numbers as records; `key` is that of each piece's noise, or of all."""
-    blocks = np.zeros((-(-x.size // BLOCK), BLOCK), F)
-    blocks.reshape(-1)[:x.size] = x
-    places = np.arange(blocks.size, dtype=np.uint64)
-    keys = np.asarray(key, np.uint64)
-    if keys.ndim:
-        keys, places = np.repeat(keys, PIECE)[:places.size], places % PIECE
-    noise = (keys + places * np.uint64(0x9E3779B9)).astype(U).reshape(blocks.shape)
-    records = np.zeros(len(blocks), BLOCKS[name])
-    code, _, top = FORMATS[name]
-    largest = np.abs(blocks).max(axis=1)
-    tiny = largest < F(3e-36)
-    records["scale"] = np.where(tiny, 0, largest / F(top))
-    unit = np.where(tiny, F(0), F(top) / np.where(tiny, F(1), largest))
-    records[name] = code(blocks * unit[:, None], noise)
-    return records
-
-
-def read(name: str, records: Any, n: int) -> Any:
-    return (records["scale"][:, None] * FORMATS[name][1](records[name])).reshape(-1)[:n]
-
-
-def drawn(step: int, tensor: int, array: int, start: int) -> int:
-    """SplitMix's output for a piece, of which the upper half is its key."""
-    mask = 2 ** 64 - 1
-    z = ((step << 32) + (tensor << 3) + array & mask) ^ (start * 0xD1342543DE82EF95 & mask)
-    z = z + 0x9E3779B97F4A7C15 & mask
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
-    z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
-    return (z ^ z >> 31) >> 32
-
-
-def keys(step: int, tensor: int, array: int, n: int) -> list[int]:
-    return [drawn(step, tensor, array, start) for start in range(0, n, PIECE)]
 
 
 def numbers(name: str, n: int, seed: int = 0) -> Any:

@@ -16,7 +16,8 @@ from fastmom.optim import OPTIMIZERS
 from fastmom.optim.hyper import Number
 
 COMMON = ["clip_norm", "clip_norm_per_tensor", "clip_value", "grad_scale", "nonfinite", "maximize",
-          "state_dtype"]
+          "state_dtype", "rounding",
+          "master"]
 POSITIONAL = {      # in the order that calls by position rely on; others may follow
     "sgd": "lr momentum dampening nesterov weight_decay decay",
     "qhm": "lr momentum nu weight_decay",
@@ -40,7 +41,7 @@ def test_signature_and_documentation(kind: type[fm.Optimizer]) -> None:
     hypers = kind._hypers
     assert next(iter(signature.parameters)) == "params"
     assert set(signature.parameters) == {"params", "copies", *hypers}
-    assert {n: p.default for n, p in signature.parameters.items() if n != "params"} == {
+    assert {n: p.default for n, p in signature.parameters.items() if n in hypers} == {
         name: hyper.default for name, hyper in hypers.items()}
     for text in (inspect.getdoc(kind) or "", pydoc.render_doc(kind, renderer=pydoc.plaintext)):
         for name, hyper in hypers.items():
@@ -67,7 +68,7 @@ def test_arguments_by_position(name: str) -> None:
 
 def test_the_base_describes_what_all_take() -> None:
     docs = inspect.getdoc(fm.Optimizer) or ""
-    assert list(inspect.signature(fm.Optimizer).parameters) == ["params", *COMMON]
+    assert list(inspect.signature(fm.Optimizer).parameters) == ["params", *COMMON, "copies"]
     assert "clip_norm : float > 0 or None, default None\n    Scale all" in docs
     assert not hasattr(fm.Optimizer, "params")
 
@@ -87,7 +88,7 @@ class Built(Plain):
 
 
 def test_a_subclass() -> None:
-    assert list(inspect.signature(Plain).parameters) == ["params", "lr", *COMMON]
+    assert list(inspect.signature(Plain).parameters) == ["params", "lr", *COMMON, "copies"]
     assert list(inspect.signature(Built).parameters) == ["size"]
     assert "lr : float >= 0, default 0.5\n    Learning rate." in (inspect.getdoc(Plain) or "")
     assert Built(3).lr == 0.5

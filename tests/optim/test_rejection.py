@@ -39,7 +39,7 @@ PARAMS: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
     ("a list inside", lambda: [[1.0, 2.0]], TypeError, "params[0]"),
     ("a scalar inside", lambda: [F(1)], TypeError, "params[0]"),
     ("integers", lambda: [ones(3), np.ones(3, int)], TypeError, "params[1] has dtype int64"),
-    ("halves", lambda: [np.ones(3, np.float16)], TypeError, "params[0] has dtype float16"),
+    ("quadruples", lambda: [np.ones(3, np.longdouble)], TypeError, "params[0] has dtype float128"),
     ("complex", lambda: [np.ones(3, np.complex64)], TypeError, "params[0] has dtype complex64"),
     ("objects", lambda: [np.ones(3, object)], TypeError, "params[0] has dtype object"),
     ("swapped bytes", lambda: [np.ones(3, ">f4")], TypeError, "params[0] has dtype >f4"),
