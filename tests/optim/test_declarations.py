@@ -48,7 +48,7 @@ def test_signature_and_documentation(kind: type[fm.Optimizer]) -> None:
             assert hyper.__doc__, f"{name} is not documented"
             assert (f"{name} : {hyper.kind()}, default " in text) is (name not in COMMON)
     docs = inspect.getdoc(kind) or ""
-    assert f"{', '.join(COMMON)}\n    See `Optimizer`." in docs
+    assert f"{', '.join([*COMMON, 'copies'])}\n    See `Optimizer`." in docs
     assert docs.index("Parameters\n") < docs.index("References\n") < docs.index("Examples\n")
 
 
