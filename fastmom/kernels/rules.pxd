@@ -36,6 +36,7 @@ ctypedef void (*Direction)(char** a, char** s, Py_ssize_t n, const double* c, co
                            char* out) noexcept nogil
 ctypedef void (*Load)(char* out, const char* g, Py_ssize_t n, const double* scale,
                       double limit) noexcept nogil
+ctypedef void (*Add)(char* out, const char* x, Py_ssize_t n, double weight) noexcept nogil
 ctypedef double (*Sum)(const char* x, Py_ssize_t n) noexcept nogil
 
 cdef struct Rule:
@@ -47,6 +48,9 @@ cdef struct Rule:
 cdef struct Stages:         # around the rule, for one form
     Load load               # scales gradients by scale[0] and limits them
     Load rescale            # by scale[0] scale[1], which the type could not hold
+    Add weigh               # the first array of a weighted sum,
+    Add add_weighted        # those after it,
+    Add subtract_from       # and what the sum is subtracted from
     Update average            # moves the running average: a[0] the average, a[1] the parameters
     Sum square_sum
     bint squares_overflow   # whether squares of the type leave the range of double

@@ -25,6 +25,30 @@ cdef void rescale(real* out, const real* g, Py_ssize_t n, const double* scale,
         out[i] = low if low > h else h
 
 
+cdef void weigh(real* out, const real* x, Py_ssize_t n, double weight) noexcept nogil:
+    # h = w x
+    cdef real w = <real>weight
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = w * x[i]
+
+
+cdef void add_weighted(real* out, const real* x, Py_ssize_t n, double weight) noexcept nogil:
+    # h = h + w x
+    cdef real w = <real>weight
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = out[i] + w * x[i]
+
+
+cdef void subtract_from(real* out, const real* x, Py_ssize_t n, double weight) noexcept nogil:
+    # h = w x - h
+    cdef real w = <real>weight
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = w * x[i] - out[i]
+
+
 cdef double square_sum(const real* x, Py_ssize_t n) noexcept nogil:
     # Sixteen lanes, added in a fixed order: vectorises without reassociation, same bits everywhere.
     cdef double lane[16]
@@ -44,8 +68,10 @@ cdef double square_sum(const real* x, Py_ssize_t n) noexcept nogil:
 
 
 # The average moves by the rule of plain descent:  e = k e - (k - 1) p
-cdef Stages _single = Stages(<Load>load[float], <Load>rescale[float], <Update>sgd[float, float],
-                             <Sum>square_sum[float], False)
-cdef Stages _double = Stages(<Load>load[double], <Load>rescale[double], <Update>sgd[double, double],
-                             <Sum>square_sum[double], True)
+cdef Stages _single = Stages(<Load>load[float], <Load>rescale[float], <Add>weigh[float],
+                             <Add>add_weighted[float], <Add>subtract_from[float],
+                             <Update>sgd[float, float], <Sum>square_sum[float], False)
+cdef Stages _double = Stages(<Load>load[double], <Load>rescale[double], <Add>weigh[double],
+                             <Add>add_weighted[double], <Add>subtract_from[double],
+                             <Update>sgd[double, double], <Sum>square_sum[double], True)
 _table.stages = [_single, _double, _single, _single]

@@ -102,7 +102,7 @@ cdef inline void visit(const Plan* plan, Stage stage, const Tensor* t, Py_ssize_
         update(plan, t, chunk, scratch)
     elif stage == GRADIENT_SUMS or stage == LOADED_SUMS:
         point(plan, t, a, chunk.offset)
-        widen(plan, t, a, chunk.size, scratch)
+        widen(plan, t, a, chunk.offset, chunk.size, scratch)
         if stage == LOADED_SUMS:
             load(plan, t, a, chunk.size, scratch)
         plan.partial[2 * k] = square_sum(&plan.table.stages[<int>t.form], a[GRADIENT], chunk.size,
@@ -127,7 +127,7 @@ cdef inline void update(const Plan* plan, const Tensor* t, const Chunk* chunk,
     while start < stop:
         size = min(size, stop - start)
         point(plan, t, a, start)
-        widen(plan, t, a, size, scratch)
+        widen(plan, t, a, start, size, scratch)
         load(plan, t, a, size, scratch)
         if t.staged:
             decode(plan, t, a, size, scratch)
@@ -148,7 +148,9 @@ cdef inline Py_ssize_t piece(const Plan* plan, const Tensor* t) noexcept nogil:
     """
     if t.staged:
         return STAGED
-    return PIECE if loaded(plan, t) or t.format[GRADIENT] or t.copy != NULL else CHUNK + LINE
+    if loaded(plan, t) or t.format[GRADIENT] or t.sources or t.copy != NULL:
+        return PIECE
+    return CHUNK + LINE
 
 
 cdef inline void direct(const Plan* plan, const Tensor* t, const Chunk* chunk, char* scratch,
@@ -167,7 +169,7 @@ cdef inline void direct(const Plan* plan, const Tensor* t, const Chunk* chunk, c
         return
     point(plan, t, a, start)
     sums[0] = square_sum(stages, a[0], chunk.size, scratch)
-    widen(plan, t, a, chunk.size, scratch)
+    widen(plan, t, a, start, chunk.size, scratch)
     load(plan, t, a, chunk.size, scratch)
     g = a[GRADIENT]
     while start < stop:
@@ -219,12 +221,32 @@ cdef inline bint used(const Plan* plan, const Tensor* t, int j) noexcept nogil:
     return (rule.stored | rule.precise) >> (j - STATE) & 1
 
 
-cdef inline void widen(const Plan* plan, const Tensor* t, char** a, Py_ssize_t size,
-                       char* scratch) noexcept nogil:
-    """Decode gradients that are not of the parameter's type, to the start of scratch."""
-    if t.format[GRADIENT]:
+cdef inline void widen(const Plan* plan, const Tensor* t, char** a, Py_ssize_t start,
+                       Py_ssize_t size, char* scratch) noexcept nogil:
+    """Sum gradients, or decode those not of the parameter's type, to the start of scratch."""
+    if t.sources:
+        add_up(plan, t, start, size, scratch, scratch + 4 * CHUNK)
+        a[GRADIENT] = scratch
+    elif t.format[GRADIENT]:
         codec(plan, t, GRADIENT).decode(<float*>scratch, a[GRADIENT], size)
         a[GRADIENT] = scratch
+
+
+cdef void add_up(const Plan* plan, const Tensor* t, Py_ssize_t start, Py_ssize_t size, char* out,
+                 char* spare) noexcept nogil:
+    """Write elements of a gradient that is a weighted sum; `spare` takes as many floats."""
+    cdef const Stages* stages = &plan.table.stages[<int>t.form]
+    cdef const Source* source = plan.sources + t.first_source
+    cdef const char* x
+    cdef Py_ssize_t k
+    for k in range(t.sources):
+        x = source[k].data + start * source[k].item
+        if source[k].format:
+            plan.table.codecs[<int>source[k].format].decode(<float*>spare, x, size)
+            x = spare
+        (stages.add_weighted if k else stages.weigh)(out, x, size, source[k].weight)
+    if t.relative:
+        stages.subtract_from(out, t.data[0] + start * t.item[0], size, 1)
 
 
 cdef inline void decode(const Plan* plan, const Tensor* t, char** a, Py_ssize_t size,
