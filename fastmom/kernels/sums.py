@@ -81,7 +81,7 @@ class WeightedSum:
 
     def __init__(self, arrays: Sequence[NDArray[Any]], weights: Sequence[float] | None = None,
                  relative: bool = False) -> None:
-        from fastmom.checks import flag, number     # kernels need nothing else of fastmom
+        from fastmom.checks import flag, number  # kernels need nothing else of fastmom
         if isinstance(arrays, np.ndarray) or not isinstance(arrays, Sequence):
             raise TypeError(f"arrays must be a list or tuple of arrays, not "
                             f"{type(arrays).__name__}")

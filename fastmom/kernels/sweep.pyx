@@ -9,7 +9,8 @@ the elements, which the hardware's prefetchers follow.
 from libc.math cimport INFINITY
 
 from fastmom.kernels.codecs cimport Codec, drawn
-from fastmom.kernels.rules cimport MAX_ARRAYS, Direction, Factors, Rule, Stages, Update
+from fastmom.kernels.rules cimport (MAX_ARRAYS, SIDE_BY_SIDE, Direction, Factors, Rule, Stages,
+                                    Update)
 from fastmom.kernels.system cimport fm_float_mode, fm_flush_begin, fm_flush_end
 from fastmom.kernels.team cimport spread
 
@@ -148,7 +149,7 @@ cdef inline Py_ssize_t piece(const Plan* plan, const Tensor* t) noexcept nogil:
     """
     if t.staged:
         return STAGED
-    if loaded(plan, t) or t.format[GRADIENT] or t.sources or t.copy != NULL:
+    if t.sources or loaded(plan, t) or t.format[GRADIENT] or t.copy != NULL:
         return PIECE
     return CHUNK + LINE
 
@@ -237,16 +238,25 @@ cdef void add_up(const Plan* plan, const Tensor* t, Py_ssize_t start, Py_ssize_t
     """Write elements of a gradient that is a weighted sum; `spare` takes as many floats."""
     cdef const Stages* stages = &plan.table.stages[<int>t.form]
     cdef const Source* source = plan.sources + t.first_source
-    cdef const char* x
-    cdef Py_ssize_t k
-    for k in range(t.sources):
-        x = source[k].data + start * source[k].item
-        if source[k].format:
-            plan.table.codecs[<int>source[k].format].decode(<float*>spare, x, size)
-            x = spare
-        (stages.add_weighted if k else stages.weigh)(out, x, size, source[k].weight)
+    cdef const char* x[SIDE_BY_SIDE]
+    cdef double weights[SIDE_BY_SIDE]
+    cdef Py_ssize_t k = 0
+    cdef int n, begun = 0
+    while k < t.sources:
+        n = 0
+        while n < SIDE_BY_SIDE and k + n < t.sources and not source[k + n].format:
+            x[n] = source[k + n].data + start * source[k + n].item
+            weights[n] = source[k + n].weight
+            n += 1
+        if n == 0:                      # one that is not of the parameter's type
+            plan.table.codecs[<int>source[k].format].decode(
+                <float*>spare, source[k].data + start * source[k].item, size)
+            x[0], weights[0], n = spare, source[k].weight, 1
+        stages.add[begun][n - 1](out, x, size, weights)
+        begun = 1
+        k += n
     if t.relative:
-        stages.subtract_from(out, t.data[0] + start * t.item[0], size, 1)
+        stages.subtract_from(out, t.data[0] + start * t.item[0], size)
 
 
 cdef inline void decode(const Plan* plan, const Tensor* t, char** a, Py_ssize_t size,

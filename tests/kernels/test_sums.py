@@ -194,7 +194,7 @@ def test_refused_by_the_step(make: Callable[[Any], Any], message: str, relative:
 def test_a_weight_beyond_the_dtype() -> None:
     p, q = np.zeros(8, F), np.zeros(8)
     for weight in (1e39, -1e39):
-        with pytest.raises(ValueError, match=r"grads\[0\]\.weights\[1\] is -?1e\+39, which float32"):
+        with pytest.raises(ValueError, match=r"grads\[0\]\.weights\[1\] is -?1e\+39, which"):
             fm.SGD([p]).step([fm.WeightedSum([ONES, ONES], [1, weight])])
         assert fm.SGD([q]).step([fm.WeightedSum([np.ones(8)], [weight])])
     assert not p.any()
