@@ -278,8 +278,9 @@ cdef class Engine(Gradients):
         cdef float[CHUNK] spare
         cdef Py_ssize_t size = size_of(<RawArray*>out), done
         for done in range(0, size, CHUNK):
-            add_up(&self.plan, &self.plan.tensors[i], start + done, min(<Py_ssize_t>CHUNK, size - done),
-                   data_of(out) + done * item_of(out), <char*>spare)
+            add_up(&self.plan, &self.plan.tensors[i], start + done,
+                   min(<Py_ssize_t>CHUNK, size - done), data_of(out) + done * item_of(out),
+                   <char*>spare)
         return 0
 
     # Gradients as a whole: unscaling, clipping by norm, non-finite values ------------------------

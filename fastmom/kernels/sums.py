@@ -16,8 +16,8 @@ class WeightedSum:
     r"""A gradient that is the weighted sum of several arrays, which the step adds up itself.
 
     It takes the place of an array in the list that `Optimizer.step` gets. No array of the sum is
-    made: each piece is added up in the processor's cache, right before the parameters take it. So
-    the step reads every array once, and costs what moving these bytes and its own costs.
+    made: each piece is added up in the processor's cache, right before the parameters take it, and
+    the step reads every array once.
 
     Parameters
     ----------
