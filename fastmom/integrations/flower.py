@@ -46,9 +46,9 @@ class FedOptimizer(FedAvg):
     r"""Steps the server's parameters with any optimizer, by the clients' weighted mean.
 
     The gradient is the server's parameters minus the mean of the clients', weighted as in
-    ``FedAvg`` [1]_. So ``fm.SGD(lr=1)`` is ``FedAvg`` itself, with ``momentum=0.9`` it is ``FedAvgM``
-    [2]_, ``fm.Adagrad``, ``fm.Adam`` and ``fm.Yogi`` make ``FedAdagrad``, ``FedAdam`` and ``FedYogi``, and
-    ``nesterov=True`` or any other optimizer what Flower has no name for.
+    ``FedAvg`` [1]_. So ``fm.SGD(lr=1)`` is ``FedAvg`` itself, with ``momentum=0.9`` it is
+    ``FedAvgM`` [2]_, ``fm.Adagrad``, ``fm.Adam`` and ``fm.Yogi`` make ``FedAdagrad``, ``FedAdam`` and
+    ``FedYogi``, and ``nesterov=True`` or any other optimizer what Flower has no name for.
 
     Parameters
     ----------
@@ -81,9 +81,11 @@ class FedOptimizer(FedAvg):
 
     float16 arrays are kept in float32 on the server and sent in float16.
 
-    Flower's ``FedAdam`` corrects its means as if it were one step older, and adds `tau` before the
-    correction. It is ``fm.Adam(lr=lr, eps=eps, beta1=b1, beta2=b2)`` with the schedules ``lr = eta c(t + 1) /
-    c(t)`` for ``c(t) = sqrt(1 - b2**t) / (1 - b1**t)``, and ``eps = tau / sqrt(1 - b2**t)``, in round t.
+    Flower's ``FedAdam`` corrects its means as if it were a round older, and adds `tau` before the
+    correction: in round t it is ``fm.Adam(beta1=b1, beta2=b2)`` with ``lr = eta c(t + 1) / c(t)``,
+    where ``c(t) = sqrt(1 - b2**t) / (1 - b1**t)``, and ``eps = tau / sqrt(1 - b2**t)``. Its
+    ``FedYogi`` does not correct at all: ``lr = eta / c(t)``, the same `eps`, and
+    ``initial_accumulator=0``. Schedules can say so; they are given ``t - 1``.
 
     To go on after an interruption, `bind` the same arrays, load the checkpoint, and start from
     `arrays`.
@@ -204,7 +206,8 @@ class FedOptimizer(FedAvg):
         """Take the arrays over, where they are not what the last round led to, and send them."""
         if arrays is not self._arrays:
             self.bind(arrays)
-        return super().configure_train(server_round, arrays, config, grid)
+        messages: Iterable[Message] = super().configure_train(server_round, arrays, config, grid)
+        return messages
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message],
                         ) -> tuple[ArrayRecord | None, MetricRecord | None]:
@@ -254,8 +257,8 @@ class FedOptimizer(FedAvg):
 def shares(examples: list[Any]) -> list[float]:
     """Return each client's part of all examples."""
     if not all(math.isfinite(n) and n >= 0 for n in examples) or not sum(examples) > 0:
-        raise AggregationError(f"the replies' weights are {examples}; they must be finite, >= 0 and "
-                               f"not all 0")
+        raise AggregationError(f"the replies' weights are {examples}; they must be finite, >= 0 "
+                               f"and not all 0")
     return [n / sum(examples) for n in examples]
 
 
@@ -269,7 +272,7 @@ def view(array: Array) -> Any:
         start = len(NPY) + 2 + int.from_bytes(data[len(NPY):len(NPY) + 2], "little")
         shape, dtype = described(data[:start])
         if dtype is not None:
-            result = np.frombuffer(data, dtype, math.prod(shape), start).reshape(shape)
+            result = np.frombuffer(data, dtype, int(np.prod(shape)), start).reshape(shape)
             return result if result.flags.aligned else result.copy()
     return np.ascontiguousarray(array.numpy()).reshape(array.shape)
 
@@ -278,7 +281,7 @@ def view(array: Array) -> Any:
 def described(header: bytes) -> tuple[tuple[int, ...], np.dtype[Any] | None]:
     """Return shape and dtype by the first bytes of a file; None for one that takes a copy."""
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(BytesIO(header[len(NPY):]))
-    simple = dtype.kind in "biuf" and dtype.isnative and not fortran and math.prod(shape)
+    simple = dtype.kind in "biuf" and dtype.isnative and not fortran and 0 not in shape
     return shape, dtype if simple else None
 
 
