@@ -47,8 +47,8 @@ class FedOptimizer(FedAvg):
 
     The gradient is the server's parameters minus the mean of the clients', weighted as in
     ``FedAvg`` [1]_. So ``fm.SGD(lr=1)`` is ``FedAvg`` itself, with ``momentum=0.9`` it is
-    ``FedAvgM`` [2]_, ``fm.Adagrad``, ``fm.Adam`` and ``fm.Yogi`` make ``FedAdagrad``, ``FedAdam`` and
-    ``FedYogi``, and ``nesterov=True`` or any other optimizer what Flower has no name for.
+    ``FedAvgM`` [2]_; ``fm.Adagrad``, ``fm.Adam`` and ``fm.Yogi`` make ``FedAdagrad``, ``FedAdam``
+    and ``FedYogi``, and ``nesterov=True`` or any other optimizer what Flower has no name for.
 
     Parameters
     ----------

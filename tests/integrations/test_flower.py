@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -131,6 +134,18 @@ def test_like_flowers_own(theirs: Callable[[], Any], ours: Callable[[], fm.Optim
     for key, array in last.items():
         assert own[key].dtype == F      # Flower's own make float64 of some
         np.testing.assert_allclose(own[key], array, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_like_flowers_own_in_its_simulation() -> None:
+    pytest.importorskip("ray")
+    script = Path(__file__).with_name("flower_simulation.py")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    for theirs, ours in (("FedAvgM", "SGD"), ("FedAdam", "Adam")):
+        assert len(found[theirs]) == 4
+        np.testing.assert_allclose(found[ours], found[theirs], rtol=1e-5)
 
 
 def test_nesterov_is_not_momentum() -> None:
