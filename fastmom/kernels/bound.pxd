@@ -3,7 +3,9 @@
 from cpython.object cimport PyObject
 
 from fastmom.kernels.arrays cimport Gap, MemoryMap, Slot
-from fastmom.kernels.sweep cimport Plan
+from fastmom.kernels.codecs cimport Format
+from fastmom.kernels.rules cimport FLOAT64
+from fastmom.kernels.sweep cimport GRADIENT, Plan, Tensor
 
 
 cdef class Bound:
@@ -20,15 +22,17 @@ cdef class Bound:
     cdef MemoryMap memory                   # all that a step writes
     cdef PyObject** grads                   # held during a step
     cdef Gap* gaps                          # where each tensor's last gradient lay
-    cdef Py_ssize_t work, active            # elements and tensors that have a gradient
 
     cdef int _find_form(self, Py_ssize_t i) except -1
     cdef int _bind_memory(self) except -1
     cdef int _check_copy(self, Py_ssize_t i) except -1
-    cdef int hold(self, grads) except -1
-    cdef void release(self) noexcept
-    cdef int match(self) except -1
-    cdef bint _is_read(self, Py_ssize_t i) noexcept
-    cdef int _find_format(self, Py_ssize_t i, dtype) except -1
-    cdef bint _is_apart(self, Py_ssize_t i) noexcept
-    cdef int _check_gradient(self, Py_ssize_t i) except -1
+
+
+cdef inline Py_ssize_t item_in(const Tensor* t, Format format) noexcept:
+    """Return the bytes of an element of a gradient."""
+    return 2 if format else 8 if t.form == FLOAT64 else 4
+
+
+cdef inline void read_as(Tensor* t, Format format) noexcept:
+    t.format[GRADIENT] = format
+    t.item[GRADIENT] = item_in(t, format)

@@ -1,26 +1,18 @@
-"""Arrays that are bound once, and gradients that are met anew at every step.
+"""Arrays that are bound once: parameters, state and copies.
 
 Design. A step compares those fields of the C array structs that Python code could have changed
 since (data pointer, dtype, flags, shape, and the same of the array that owns the memory); a
-difference takes the slow path, which validates again or raises. Gradients are expected to be new
-arrays each time: all that a plain one must satisfy is read from its struct, and nothing of it is
-kept.
+difference takes the slow path, which validates again or raises.
 """
 
-cimport numpy as cnp
-from cpython.list cimport PyList_GET_ITEM
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF, Py_INCREF
-from cpython.sequence cimport PySequence_Fast_GET_ITEM
 from libc.stdlib cimport calloc, free
 
 import numpy as np
 
-from fastmom.kernels.arrays cimport (PyArray_BYTES, PyArray_DESCR, PyArray_FLAGS, PyArray_NDIM,
-                                     READABLE, Gap, MemoryMap, RawArray, Slot, bind_slot,
-                                     check_array, data_of, dtype_of, has_memory, is_plain_array,
-                                     item_of, lies_in, same_shape, shape_of, size_of, unchanged)
-from fastmom.kernels.codecs cimport BFLOAT16, FLOAT16, NATIVE, Format
+from fastmom.kernels.arrays cimport (Gap, MemoryMap, RawArray, Slot, bind_slot, check_array, data_of,
+                                     dtype_of, item_of, shape_of, size_of)
+from fastmom.kernels.codecs cimport FLOAT16, NATIVE
 from fastmom.kernels.formats cimport format_of
 from fastmom.kernels.rules cimport FLOAT64, MAX_ARRAYS, Form
 from fastmom.kernels.sweep cimport (CHUNK, GRADIENT, LINE, STATE, Chunk, Row, SquareSum, Tensor,
@@ -28,7 +20,7 @@ from fastmom.kernels.sweep cimport (CHUNK, GRADIENT, LINE, STATE, Chunk, Row, Sq
 
 from fastmom.kernels.arrays import owner_of
 
-cnp.import_array()          # for the type of arrays
+cdef object SINGLE = np.dtype(np.float32)
 
 cdef list FORMS = [          # names of the dtypes of a parameter and of its state, as in rules.pxd
     ("float32", "float32"),
@@ -36,11 +28,6 @@ cdef list FORMS = [          # names of the dtypes of a parameter and of its sta
     ("float32", "bfloat16"),
     ("float32", "float16"),
 ]
-
-# The dtypes of gradients of float32 parameters by their format, and of float64 ones. bfloat16 is
-# another library's, so that it is not known before it was seen.
-cdef list SINGLES = [np.dtype(np.float32), None, np.dtype(np.float16)]
-cdef object DOUBLE = np.dtype(np.float64)
 
 
 cdef class Bound:
@@ -95,6 +82,7 @@ cdef class Bound:
         free(self.plan.rows)
         free(self.plan.chunks)
         free(self.plan.partial)
+        free(self.plan.sources)
 
     cdef int _find_form(self, Py_ssize_t i) except -1:
         """Set the form of a tensor's arrays, which is its place in FORMS."""
@@ -102,7 +90,7 @@ cdef class Bound:
         own = self.state[i][:self.plan.average - STATE] if self.plan.average else self.state[i]
         param = dtype_of(self.params[i])
         t.format[0] = format_of(param)
-        real = SINGLES[NATIVE] if t.format[0] else param
+        real = SINGLE if t.format[0] else param
         low = [j for j, a in enumerate(own) if a.dtype != real]
         others = {own[j].dtype.name for j in low} or {real.name}
         formats = [format_of(own[j].dtype) for j in low]
@@ -173,120 +161,10 @@ cdef class Bound:
         """Raise if a copy cannot hold its parameter."""
         param, copy = self.params[i], self.copies[i]
         check_array(copy, "copies", i, True, True)
-        if dtype_of(param) != SINGLES[NATIVE] or not 0 < format_of(dtype_of(copy)) <= FLOAT16:
+        if dtype_of(param) != SINGLE or not 0 < format_of(dtype_of(copy)) <= FLOAT16:
             raise TypeError(f"copies[{i}] is {dtype_of(copy)} and params[{i}] {dtype_of(param)}; "
                             f"expected float16 or bfloat16 copies of float32 parameters")
         if shape_of(copy) != shape_of(param):
             raise ValueError(f"copies[{i}] has shape {shape_of(copy)}, expected {shape_of(param)} "
                              f"as params[{i}]")
         return 0
-
-    cdef int hold(self, grads) except -1:
-        """Keep the gradients alive during a step, whatever becomes of the list of them."""
-        cdef Py_ssize_t i
-        if len(grads) != self.plan.n_tensors:
-            raise ValueError(f"grads has {len(grads)} entries, expected {self.plan.n_tensors}: one "
-                             f"for each array in params")
-        for i in range(self.plan.n_tensors):
-            self.grads[i] = PySequence_Fast_GET_ITEM(grads, i)
-            Py_INCREF(<object>self.grads[i])
-        return 0
-
-    cdef void release(self) noexcept:
-        cdef Py_ssize_t i
-        for i in range(self.plan.n_tensors):
-            Py_DECREF(<object>self.grads[i])
-
-    cdef int match(self) except -1:
-        """Make the plan point at the gradients that are held."""
-        cdef Py_ssize_t i
-        cdef Tensor* t
-        cdef char* data
-        for i in range(self.n_watched):
-            if not unchanged(&self.watched[i]):
-                self._bind_memory()
-        for i in range(self.plan.n_tensors):
-            if not unchanged(&self.slots[i]):
-                self._bind_memory()
-        self.work = self.active = 0
-        for i in range(self.plan.n_tensors):
-            t, data = &self.plan.tensors[i], NULL
-            if self.grads[i] != <PyObject*>None:
-                if not (is_plain(<RawArray*>self.grads[i], <RawArray*>self.slots[i].array)
-                        and self._is_read(i) and self._is_apart(i)):
-                    self._check_gradient(i)
-                data = PyArray_BYTES(<RawArray*>self.grads[i])
-                self.work += t.size
-                self.active += 1
-            if t.data[GRADIENT] != data:    # the other threads would have to read it anew
-                t.data[GRADIENT] = data
-        return 0
-
-    cdef inline bint _is_read(self, Py_ssize_t i) noexcept:
-        """Let the plan read a gradient in its format; False if that takes a closer look."""
-        cdef Tensor* t = &self.plan.tensors[i]
-        cdef void* dtype = PyArray_DESCR(<RawArray*>self.grads[i])
-        cdef int format = NATIVE
-        if t.form == FLOAT64:
-            return dtype == <void*>DOUBLE
-        while dtype != <void*><PyObject*>PyList_GET_ITEM(SINGLES, format):
-            format += 1
-            if format > FLOAT16:
-                return False
-        if t.format[GRADIENT] != format:
-            read_as(t, <Format>format)
-        return True
-
-    cdef inline bint _is_apart(self, Py_ssize_t i) noexcept:
-        """Return whether a gradient lies where the last one did, or in another gap."""
-        cdef size_t start = <size_t>PyArray_BYTES(<RawArray*>self.grads[i])
-        cdef size_t size = self.plan.tensors[i].size * self.plan.tensors[i].item[GRADIENT]
-        if lies_in(&self.gaps[i], start, size):
-            return True
-        self.gaps[i] = self.memory.gap(start)[0]
-        return lies_in(&self.gaps[i], start, size)
-
-    cdef int _check_gradient(self, Py_ssize_t i) except -1:
-        """Raise if a gradient will not do; put an array in the place of a scalar that will."""
-        param, grad = self.params[i], <object>self.grads[i]
-        if isinstance(grad, np.generic) and PyArray_NDIM(<RawArray*>param) == 0:
-            scalar, grad = grad, np.array(grad)     # arithmetic on arrays without axes gives scalars
-            Py_INCREF(grad)
-            self.grads[i] = <PyObject*>grad
-            Py_DECREF(scalar)
-        check_array(grad, "grads", i, False, True)
-        self._find_format(i, dtype_of(grad))
-        if shape_of(grad) != shape_of(param):
-            raise ValueError(f"grads[{i}] has shape {shape_of(grad)}, expected "
-                             f"{shape_of(param)} as params[{i}]")
-        self.memory.refuse(grad, f"grads[{i}]")
-        return 0
-
-    cdef int _find_format(self, Py_ssize_t i, dtype) except -1:
-        """Let the plan read a gradient of this dtype, or raise TypeError."""
-        cdef Tensor* t = &self.plan.tensors[i]
-        cdef Format format = format_of(dtype)
-        if t.form == FLOAT64:
-            expected = "float64"
-            fits = dtype == DOUBLE
-        else:
-            expected = "float32, float16 or bfloat16"
-            fits = format <= FLOAT16 if format else dtype == SINGLES[NATIVE]
-        if not fits:
-            raise TypeError(f"grads[{i}] has dtype {dtype}, expected {expected} as params[{i}] is "
-                            f"{dtype_of(self.params[i])}")
-        if SINGLES[<int>format] is None:
-            SINGLES[<int>format] = dtype
-        read_as(t, format)
-        return 0
-
-
-cdef inline bint is_plain(const RawArray* grad, const RawArray* param) noexcept:
-    """Return whether a gradient fits but for its dtype; False if that takes a closer look."""
-    return (is_plain_array(grad) and PyArray_FLAGS(grad) & READABLE == READABLE
-            and same_shape(grad, param) and has_memory(grad))
-
-
-cdef inline void read_as(Tensor* t, Format format) noexcept:
-    t.format[GRADIENT] = format
-    t.item[GRADIENT] = 2 if format else 8 if t.form == FLOAT64 else 4

@@ -4,12 +4,12 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmom.kernels.bound import Bound
+from fastmom.kernels.gradients import Gradients
 
 rules: dict[str, tuple[str, ...]]
 
 @final
-class Engine(Bound):
+class Engine(Gradients):
     steps: NDArray[np.int64]
     iterations: int
     uneven: bool

@@ -9,20 +9,22 @@ from libc.math cimport INFINITY, NAN, isfinite
 
 import numpy as np
 
-from fastmom.kernels.arrays cimport RawArray, check_array, data_of, dtype_of, size_of
-from fastmom.kernels.bound cimport Bound
+from fastmom.kernels.arrays cimport (RawArray, check_array, data_of, dtype_of, item_of, shape_of,
+                                     size_of)
 from fastmom.kernels.factors cimport has_direction, loaded_norm, set_norms, set_scales, set_trust
+from fastmom.kernels.gradients cimport Gradients
 from fastmom.kernels.loops cimport loops
 from fastmom.kernels.rules cimport FLOAT64, Rule
-from fastmom.kernels.sweep cimport (DIRECTION_SUMS, GRADIENT, GRADIENT_SUMS, LOADED_SUMS,
-                                    UPDATE, Tensor, sweep)
+from fastmom.kernels.sweep cimport (CHUNK, DIRECTION_SUMS, GRADIENT, GRADIENT_SUMS,
+                                    LOADED_SUMS, UPDATE, Tensor, add_up, sweep)
 from fastmom.kernels.system cimport flushing
 
 from fastmom.kernels.loops_baseline import rules
+from fastmom.kernels.sums import describe
 
 
 @cython.final
-cdef class Engine(Bound):
+cdef class Engine(Gradients):
     """Updates bound parameters and their state in place."""
 
     cdef readonly object steps              # int64, per tensor: updates it has had
@@ -266,12 +268,25 @@ cdef class Engine(Bound):
             raise ValueError(f"out does not fit elements from {start} on of the gradient {i}")
         stages = &self.plan.table.stages[<int>t.form]
         g = t.data[GRADIENT] + start * t.item[GRADIENT]
-        if t.format[GRADIENT]:
+        if t.sources:
+            self._add_up(i, start, out)
+            g = data_of(out)
+        elif t.format[GRADIENT]:
             self.plan.table.codecs[<int>t.format[GRADIENT]].decode(
                 <float*>data_of(out), g, size_of(<RawArray*>out))
             g = data_of(out)
         (stages.rescale if t.rescaled else stages.load)(data_of(out), g, size_of(<RawArray*>out),
                                                         t.scale, self.plan.limit)
+
+    cdef int _add_up(self, Py_ssize_t i, Py_ssize_t start, out) except -1:
+        """Fill an array with elements of a gradient that is a weighted sum."""
+        cdef float[CHUNK] spare
+        cdef Py_ssize_t size = size_of(<RawArray*>out), done
+        for done in range(0, size, CHUNK):
+            add_up(&self.plan, &self.plan.tensors[i], start + done,
+                   min(<Py_ssize_t>CHUNK, size - done), data_of(out) + done * item_of(out),
+                   <char*>spare)
+        return 0
 
     # Gradients as a whole: unscaling, clipping by norm, non-finite values ------------------------
 
@@ -293,10 +308,13 @@ cdef class Engine(Bound):
     cdef int _raise_nonfinite(self) except -1:
         """Raise FloatingPointError for the first element that is a NaN or infinite."""
         for i in range(self.plan.n_tensors):
-            grad = <object>self.grads[i]
+            grad, total = <object>self.grads[i], ()
+            if type(grad) is tuple:
+                total, grad = grad, np.empty(shape_of(self.params[i]), dtype_of(self.params[i]))
+                self._add_up(i, 0, grad)
             finite = np.isfinite(np.asarray(0 if grad is None else grad))
             if not finite.all():
                 where = np.unravel_index(np.argmin(finite), finite.shape)
                 raise FloatingPointError(f"grads[{i}] is {np.asarray(grad)[where]} at index "
-                                         f"{tuple(map(int, where))}")
+                                         f"{tuple(map(int, where))}{describe(total, where)}")
         return 0

@@ -6,6 +6,7 @@ cdef enum:
     MAX_STATE = 4           # state buffers a rule may own
     MAX_ARRAYS = 7          # parameter, gradient, state, average
     MAX_COEFFICIENTS = 13
+    SIDE_BY_SIDE = 4        # arrays of a weighted sum that are read at a time
 
 cdef enum Form:             # dtypes of a parameter (as its gradient, its average and state that is
                             # precise) and of all other state
@@ -36,6 +37,8 @@ ctypedef void (*Direction)(char** a, char** s, Py_ssize_t n, const double* c, co
                            char* out) noexcept nogil
 ctypedef void (*Load)(char* out, const char* g, Py_ssize_t n, const double* scale,
                       double limit) noexcept nogil
+ctypedef void (*Add)(char* out, const char** x, Py_ssize_t n, const double* weights) noexcept nogil
+ctypedef void (*Subtract)(char* out, const char* x, Py_ssize_t n) noexcept nogil
 ctypedef double (*Sum)(const char* x, Py_ssize_t n) noexcept nogil
 
 cdef struct Rule:
@@ -47,6 +50,8 @@ cdef struct Rule:
 cdef struct Stages:         # around the rule, for one form
     Load load               # scales gradients by scale[0] and limits them
     Load rescale            # by scale[0] scale[1], which the type could not hold
+    Add add[2][SIDE_BY_SIDE]    # begin a weighted sum with 1, 2, ... arrays, or go on with them
+    Subtract subtract_from  # what the sum is subtracted from
     Update average            # moves the running average: a[0] the average, a[1] the parameters
     Sum square_sum
     bint squares_overflow   # whether squares of the type leave the range of double

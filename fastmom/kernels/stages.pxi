@@ -43,9 +43,34 @@ cdef double square_sum(const real* x, Py_ssize_t n) noexcept nogil:
     return total
 
 
+cdef extern from "sums.h" namespace "fm" nogil:
+    Add add_1f "fm::add<float, 1, false>"
+    Add add_2f "fm::add<float, 2, false>"
+    Add add_3f "fm::add<float, 3, false>"
+    Add add_4f "fm::add<float, 4, false>"
+    Add on_1f "fm::add<float, 1, true>"
+    Add on_2f "fm::add<float, 2, true>"
+    Add on_3f "fm::add<float, 3, true>"
+    Add on_4f "fm::add<float, 4, true>"
+    Subtract subtract_f "fm::subtract_from<float>"
+    Add add_1d "fm::add<double, 1, false>"
+    Add add_2d "fm::add<double, 2, false>"
+    Add add_3d "fm::add<double, 3, false>"
+    Add add_4d "fm::add<double, 4, false>"
+    Add on_1d "fm::add<double, 1, true>"
+    Add on_2d "fm::add<double, 2, true>"
+    Add on_3d "fm::add<double, 3, true>"
+    Add on_4d "fm::add<double, 4, true>"
+    Subtract subtract_d "fm::subtract_from<double>"
+
+
 # The average moves by the rule of plain descent:  e = k e - (k - 1) p
-cdef Stages _single = Stages(<Load>load[float], <Load>rescale[float], <Update>sgd[float, float],
-                             <Sum>square_sum[float], False)
-cdef Stages _double = Stages(<Load>load[double], <Load>rescale[double], <Update>sgd[double, double],
-                             <Sum>square_sum[double], True)
+cdef Stages _single = Stages(<Load>load[float], <Load>rescale[float],
+                             [[add_1f, add_2f, add_3f, add_4f],
+                              [on_1f, on_2f, on_3f, on_4f]],
+                             subtract_f, <Update>sgd[float, float], <Sum>square_sum[float], False)
+cdef Stages _double = Stages(<Load>load[double], <Load>rescale[double],
+                             [[add_1d, add_2d, add_3d, add_4d],
+                              [on_1d, on_2d, on_3d, on_4d]],
+                             subtract_d, <Update>sgd[double, double], <Sum>square_sum[double], True)
 _table.stages = [_single, _double, _single, _single]

@@ -24,6 +24,12 @@ cdef struct SquareSum:      # value 4^(SHIFT shift)
     double value
     int shift
 
+cdef struct Source:         # one of the arrays that a gradient is the weighted sum of
+    const char* data
+    Py_ssize_t item
+    Format format
+    double weight
+
 cdef struct Tensor:
     Py_ssize_t size
     Py_ssize_t first        # of its chunks
@@ -40,6 +46,9 @@ cdef struct Tensor:
     Py_ssize_t item[MAX_ARRAYS]     # bytes of each 2^shift elements
     int shift[MAX_ARRAYS]
     Format format[MAX_ARRAYS]
+    Py_ssize_t sources      # how many its gradient is the sum of; 0: it is an array
+    Py_ssize_t first_source
+    bint relative           # its gradient is the parameter minus the sum
     bint staged             # some of its state, or itself, is not native
     char* copy              # its new parameters in another format, or NULL
     Format copied           # in which
@@ -59,6 +68,7 @@ cdef struct Plan:
     Chunk* chunks
     Row* rows
     SquareSum* partial      # two per chunk
+    Source* sources         # of all tensors
     const Table* table
     Py_ssize_t n_tensors
     Py_ssize_t n_chunks
@@ -77,4 +87,6 @@ cdef struct Plan:
     bint dithers            # all that is encoded is rounded by noise
 
 cdef int sweep(Plan* plan, Stage stage, Py_ssize_t work, int parts) except -1
+cdef void add_up(const Plan* plan, const Tensor* t, Py_ssize_t start, Py_ssize_t size, char* out,
+                 char* spare) noexcept nogil
 cdef void cut(Plan* plan) noexcept

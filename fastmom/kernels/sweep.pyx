@@ -9,7 +9,8 @@ the elements, which the hardware's prefetchers follow.
 from libc.math cimport INFINITY
 
 from fastmom.kernels.codecs cimport Codec, drawn
-from fastmom.kernels.rules cimport MAX_ARRAYS, Direction, Factors, Rule, Stages, Update
+from fastmom.kernels.rules cimport (MAX_ARRAYS, SIDE_BY_SIDE, Direction, Factors, Rule, Stages,
+                                    Update)
 from fastmom.kernels.system cimport fm_float_mode, fm_flush_begin, fm_flush_end
 from fastmom.kernels.team cimport spread
 
@@ -102,7 +103,7 @@ cdef inline void visit(const Plan* plan, Stage stage, const Tensor* t, Py_ssize_
         update(plan, t, chunk, scratch)
     elif stage == GRADIENT_SUMS or stage == LOADED_SUMS:
         point(plan, t, a, chunk.offset)
-        widen(plan, t, a, chunk.size, scratch)
+        widen(plan, t, a, chunk.offset, chunk.size, scratch)
         if stage == LOADED_SUMS:
             load(plan, t, a, chunk.size, scratch)
         plan.partial[2 * k] = square_sum(&plan.table.stages[<int>t.form], a[GRADIENT], chunk.size,
@@ -127,7 +128,7 @@ cdef inline void update(const Plan* plan, const Tensor* t, const Chunk* chunk,
     while start < stop:
         size = min(size, stop - start)
         point(plan, t, a, start)
-        widen(plan, t, a, size, scratch)
+        widen(plan, t, a, start, size, scratch)
         load(plan, t, a, size, scratch)
         if t.staged:
             decode(plan, t, a, size, scratch)
@@ -148,7 +149,9 @@ cdef inline Py_ssize_t piece(const Plan* plan, const Tensor* t) noexcept nogil:
     """
     if t.staged:
         return STAGED
-    return PIECE if loaded(plan, t) or t.format[GRADIENT] or t.copy != NULL else CHUNK + LINE
+    if t.sources or loaded(plan, t) or t.format[GRADIENT] or t.copy != NULL:
+        return PIECE
+    return CHUNK + LINE
 
 
 cdef inline void direct(const Plan* plan, const Tensor* t, const Chunk* chunk, char* scratch,
@@ -170,7 +173,7 @@ cdef inline void direct(const Plan* plan, const Tensor* t, const Chunk* chunk, c
         codec(plan, t, 0).decode(<float*>scratch, a[0], chunk.size)
         a[0] = scratch
     sums[0] = square_sum(stages, a[0], chunk.size, scratch)
-    widen(plan, t, a, chunk.size, scratch)
+    widen(plan, t, a, start, chunk.size, scratch)
     load(plan, t, a, chunk.size, scratch)
     g = a[GRADIENT]
     while start < stop:
@@ -222,12 +225,45 @@ cdef inline bint used(const Plan* plan, const Tensor* t, int j) noexcept nogil:
     return j == 0 or j >= STATE and (rule.stored | rule.precise) >> (j - STATE) & 1
 
 
-cdef inline void widen(const Plan* plan, const Tensor* t, char** a, Py_ssize_t size,
-                       char* scratch) noexcept nogil:
-    """Decode gradients that are not of the parameter's type, to the start of scratch."""
-    if t.format[GRADIENT]:
+cdef inline void widen(const Plan* plan, const Tensor* t, char** a, Py_ssize_t start,
+                       Py_ssize_t size, char* scratch) noexcept nogil:
+    """Sum gradients, or decode those not of the parameter's type, to the start of scratch."""
+    if t.sources:
+        add_up(plan, t, start, size, scratch, scratch + 4 * CHUNK)
+        a[GRADIENT] = scratch
+    elif t.format[GRADIENT]:
         codec(plan, t, GRADIENT).decode(<float*>scratch, a[GRADIENT], size)
         a[GRADIENT] = scratch
+
+
+cdef void add_up(const Plan* plan, const Tensor* t, Py_ssize_t start, Py_ssize_t size, char* out,
+                 char* spare) noexcept nogil:
+    """Write elements of a gradient that is a weighted sum; `spare` takes as many floats."""
+    cdef const Stages* stages = &plan.table.stages[<int>t.form]
+    cdef const Source* source = plan.sources + t.first_source
+    cdef const char* x[SIDE_BY_SIDE]
+    cdef double weights[SIDE_BY_SIDE]
+    cdef Py_ssize_t k = 0
+    cdef int n, begun = 0
+    while k < t.sources:
+        n = 0
+        while n < SIDE_BY_SIDE and k + n < t.sources and not source[k + n].format:
+            x[n] = source[k + n].data + start * source[k + n].item
+            weights[n] = source[k + n].weight
+            n += 1
+        if n == 0:                      # one that is not of the parameter's type
+            plan.table.codecs[<int>source[k].format].decode(
+                <float*>spare, source[k].data + start * source[k].item, size)
+            x[0], weights[0], n = spare, source[k].weight, 1
+        stages.add[begun][n - 1](out, x, size, weights)
+        begun = 1
+        k += n
+    if t.relative:
+        x[0] = t.data[0] + start * t.item[0]
+        if t.format[0]:
+            codec(plan, t, 0).decode(<float*>spare, x[0], size)
+            x[0] = spare
+        stages.subtract_from(out, x[0], size)
 
 
 cdef inline void decode(const Plan* plan, const Tensor* t, char** a, Py_ssize_t size,

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastmom.checks import integer
 from fastmom.kernels import Engine
+from fastmom.kernels.sums import WeightedSum
 from fastmom.optim.base import Optimizer
 from fastmom.optim.buffers import zeros_beside
 from fastmom.optim.copying import refuse_shallow_copy
 from fastmom.optim.sgd import sgd
 
 if TYPE_CHECKING:
-    from fastmom.types import Array
+    from fastmom.types import Grads
 
 
 class GradientAccumulation:
@@ -64,12 +64,12 @@ class GradientAccumulation:
     def __repr__(self) -> str:
         return f"GradientAccumulation({self.optimizer!r}, steps={self.steps})"
 
-    def step(self, grads: Sequence[Array | None]) -> bool:
+    def step(self, grads: Grads) -> bool:
         """Add these gradients, and step once there are enough.
 
         Parameters
         ----------
-        grads : list or tuple of (ndarray or None)
+        grads : list or tuple of (ndarray, WeightedSum or None)
             As for `Optimizer.step`. None adds nothing; a parameter that none of the `steps` calls
             had a gradient for is skipped.
 
@@ -89,6 +89,11 @@ class GradientAccumulation:
             raise RuntimeError("the optimizer has other parameters now: make another "
                                "GradientAccumulation")
         # s = s - (-1 / steps) g, which the rule of plain descent is
+        assert self.optimizer._engine is not None
+        params = self.optimizer._engine.params          # those of the adder are sums
+        if isinstance(grads, (list, tuple)) and len(grads) == len(params):
+            grads = [g.absolute(p) if type(g) is WeightedSum else g
+                     for g, p in zip(grads, params, strict=True)]
         self._adder.run(grads, [sgd(lr=-1 / self.steps, wd=0.0, keep=1.0)])
         self._given = [had or g is not None for had, g in zip(self._given, grads, strict=True)]
         self.pending += 1

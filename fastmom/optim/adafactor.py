@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from fastmom.optim.hyper import Limit, Number
 from fastmom.optim.sgd import sgd
 
 if TYPE_CHECKING:
-    from fastmom.types import Array, Row
+    from fastmom.types import Array, Grads, Row
 
 __all__ = ["Adafactor"]
 
@@ -77,7 +77,7 @@ class Adafactor(Optimizer):
             return {"square": array.shape}
         return {"row": (*array.shape[:-1], 1), "column": (*array.shape[:-2], 1, array.shape[-1])}
 
-    def step(self, grads: Sequence[Array | None]) -> bool:
+    def step(self, grads: Grads) -> bool:
         """Update the parameters in place: see `Optimizer.step`."""
         engine = self._bound_engine()
         now = engine.iterations
@@ -85,7 +85,7 @@ class Adafactor(Optimizer):
             self._take_values(engine, now)
         return engine.run(grads, lambda: self._update(engine, grads), now)
 
-    def _update(self, engine: Engine, grads: Sequence[Array | None]) -> list[Row]:
+    def _update(self, engine: Engine, grads: Grads) -> list[Row]:
         """Update all parameters that have a gradient."""
         for i, (p, state) in enumerate(zip(engine.params, self._apart, strict=True)):
             if self._state_apart(p) != {name: array.shape for name, array in state.items()}:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dataclasses import InitVar
 
     from fastmom.optim.values import Values
-    from fastmom.types import Array, Copies, Params, Row
+    from fastmom.types import Array, Copies, Grads, Params, Row
 
 
 class Optimizer(Stateful):
@@ -197,15 +197,15 @@ class Optimizer(Stateful):
 
     # The step -------------------------------------------------------------------------------------
 
-    def step(self, grads: Sequence[Array | None]) -> bool:
+    def step(self, grads: Grads) -> bool:
         """Update the parameters in place from these gradients.
 
         Parameters
         ----------
-        grads : list or tuple of (ndarray or None)
+        grads : list or tuple of (ndarray, WeightedSum or None)
             One for each parameter, with its dtype and shape, C-contiguous; read only. Those of
-            float32 parameters may be float16 or bfloat16 as well. None leaves the parameter and
-            its state untouched.
+            float32 parameters may be float16 or bfloat16 as well. A `WeightedSum` of such arrays is
+            added up on the way. None leaves the parameter and its state untouched.
 
         Returns
         -------

@@ -15,7 +15,7 @@ from fastmom.optim.base import Optimizer
 from fastmom.optim.hyper import Beta, Choice, Flag, Integer, Momentum, Number, Numbers
 
 if TYPE_CHECKING:
-    from fastmom.types import Array, Row
+    from fastmom.types import Array, Grads, Row
 
 __all__ = ["Muon"]
 
@@ -99,7 +99,7 @@ class Muon(Optimizer):
         self._turn = threading.Lock()
         self._work = workspaces([p for p in self._engine.params if p.ndim == 2])
 
-    def step(self, grads: Sequence[Array | None]) -> bool:
+    def step(self, grads: Grads) -> bool:
         """Update the parameters in place: see `Optimizer.step`."""
         self._bound_engine()
         if not self._turn.acquire(blocking=False):
@@ -119,7 +119,7 @@ class Muon(Optimizer):
             self._turn.release()
 
     def _step_matrices(self, groups: list[Mapping[str, Any]],
-                       grads: Sequence[Array | None]) -> None:
+                       grads: Grads) -> None:
         assert self._engine is not None
         for p, g, (_, u), kind, copy in zip(self._engine.params, grads, self._engine.state,
                                             self._kind_of, self._engine.copies, strict=True):

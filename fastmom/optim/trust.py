@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from fastmom.optim.formats import computed, store
 from fastmom.optim.hyper import Beta, Flag, Momentum, Number
 
 if TYPE_CHECKING:
-    from fastmom.types import Array, Row
+    from fastmom.types import Array, Grads, Row
 
 __all__ = ["LAMB", "LARS", "NovoGrad"]
 
@@ -153,7 +153,7 @@ class NovoGrad(Optimizer):
     def _state_apart(self, array: Array) -> dict[str, tuple[int, ...]]:
         return {"norm": ()}
 
-    def step(self, grads: Sequence[Array | None]) -> bool:
+    def step(self, grads: Grads) -> bool:
         """Update the parameters in place: see `Optimizer.step`."""
         engine = self._bound_engine()
         now = engine.iterations

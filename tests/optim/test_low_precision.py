@@ -397,3 +397,11 @@ def test_damaged_files(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"state\[0\]\['mean'\] has shape"):
         target.load_state_dict(source)
     assert dtype_named("int8") == BLOCKS["int8"]
+
+
+@pytest.mark.parametrize("hyper", [{}, {"master": False, "rounding": "stochastic"}], ids=str)
+def test_sums_relative_to_16_bit_parameters(hyper: dict[str, Any]) -> None:
+    p = np.full(300, 4, BF16)
+    clients = [np.full(300, c, F) for c in (1.0, 3.0)]
+    fm.SGD([p], lr=0.5, **hyper).step([fm.WeightedSum(clients, [0.5, 0.5], relative=True)])
+    assert (p.astype(F) == 3).all()         # half of the way to the mean, 2
