@@ -231,7 +231,7 @@ def viewed(entry: Mapping[str, Any], array: Any) -> Any:
     """Return an array of a file as what its entry says that it is."""
     if "dtype" not in entry:
         return array
-    if entry["dtype"] in BLOCKS and array.dtype.str == f"|V{BLOCKS[entry['dtype']].itemsize}":
+    if str(entry["dtype"]) in BLOCKS and array.dtype.str == f"|V{BLOCKS[entry['dtype']].itemsize}":
         return array.view(BLOCKS[entry["dtype"]])
     if entry["dtype"] != BFLOAT16 or array.dtype != np.uint16:
         raise ValueError(f"{entry[MARK]} is said to be {entry['dtype']!r} in {array.dtype}")

@@ -69,16 +69,23 @@ cdef void share(const Plan* plan, Stage stage, int part, int parts) noexcept nog
     cdef fm_float_mode mode = 0
     cdef Py_ssize_t low = first_chunk(plan, plan.n_elements * part // parts)
     cdef Py_ssize_t high = first_chunk(plan, plan.n_elements * (part + 1) // parts)
-    cdef Py_ssize_t runs = (high - low + RUN - 1) // RUN, first, i, k
+    cdef Py_ssize_t runs = (high - low + RUN - 1) // RUN, first, i, k, after
     cdef const Tensor* t
     if plan.flush:
         mode = fm_flush_begin()
     for i in range(runs):
         first = low + RUN * (runs - 1 - i if plan.backward else i)
-        for k in range(first, min(first + RUN, high)):
+        k = first
+        while k < min(first + RUN, high):
+            after = k + 1
+            if stage == UPDATE:             # a stop after each chunk would cost up to a tenth
+                while (after < min(first + RUN, high)
+                       and plan.chunks[after].tensor == plan.chunks[k].tensor):
+                    after += 1
             t = &plan.tensors[plan.chunks[k].tensor]
             if t.data[GRADIENT] != NULL:
-                visit(plan, stage, t, k, <char*>scratch)
+                visit(plan, stage, t, k, after, <char*>scratch)
+            k = after
     if plan.flush:
         fm_flush_end(mode)
 
@@ -96,11 +103,11 @@ cdef Py_ssize_t first_chunk(const Plan* plan, Py_ssize_t element) noexcept nogil
 
 
 cdef inline void visit(const Plan* plan, Stage stage, const Tensor* t, Py_ssize_t k,
-                       char* scratch) noexcept nogil:
+                       Py_ssize_t after, char* scratch) noexcept nogil:
     cdef const Chunk* chunk = &plan.chunks[k]
     cdef char* a[MAX_ARRAYS]
     if stage == UPDATE:
-        update(plan, t, chunk, scratch)
+        update(plan, t, chunk, &plan.chunks[after - 1], scratch)
     elif stage == GRADIENT_SUMS or stage == LOADED_SUMS:
         point(plan, t, a, chunk.offset)
         widen(plan, t, a, chunk.offset, chunk.size, scratch)
@@ -112,9 +119,9 @@ cdef inline void visit(const Plan* plan, Stage stage, const Tensor* t, Py_ssize_
         direct(plan, t, chunk, scratch, plan.partial + 2 * k)
 
 
-cdef inline void update(const Plan* plan, const Tensor* t, const Chunk* chunk,
+cdef inline void update(const Plan* plan, const Tensor* t, const Chunk* chunk, const Chunk* last,
                         char* scratch) noexcept nogil:
-    """Take each piece of one chunk through the stages: load, rule, average, and back."""
+    """Take each piece of some chunks through the stages: load, rule, average, and back."""
     cdef char* a[MAX_ARRAYS]
     cdef const Row* row = &plan.rows[t.row]
     cdef Update rule = plan.table.rules[row.rule].loop[<int>t.form]
@@ -123,7 +130,7 @@ cdef inline void update(const Plan* plan, const Tensor* t, const Chunk* chunk,
     # for blocks.
     cdef Py_ssize_t lead = 0 if t.staged else t.lead
     cdef Py_ssize_t start = chunk.offset + lead if chunk.offset else 0
-    cdef Py_ssize_t stop = min(chunk.offset + CHUNK + lead, t.size)
+    cdef Py_ssize_t stop = min(last.offset + CHUNK + lead, t.size)
     cdef Py_ssize_t size = piece(plan, t)
     while start < stop:
         size = min(size, stop - start)
@@ -144,14 +151,14 @@ cdef inline void update(const Plan* plan, const Tensor* t, const Chunk* chunk,
 cdef inline Py_ssize_t piece(const Plan* plan, const Tensor* t) noexcept nogil:
     """How many elements go through the stages together.
 
-    What is loaded lies in a buffer in the first-level cache, in pieces small enough that all of the
-    chunk's streams keep flowing.
+    What is loaded lies in a buffer in the first-level cache, in pieces small enough that all
+    streams keep flowing. Where nothing but the rule works on the arrays, they are not cut.
     """
     if t.staged:
         return STAGED
     if t.sources or loaded(plan, t) or t.format[GRADIENT] or t.copy != NULL:
         return PIECE
-    return CHUNK + LINE
+    return CHUNK + LINE if plan.average else t.size
 
 
 cdef inline void direct(const Plan* plan, const Tensor* t, const Chunk* chunk, char* scratch,

@@ -25,6 +25,11 @@ def momentum(*, m: float, k: float, x: float, y: float, wd: float, keep: float) 
     """``d = g + wd p;  v = m v + k d;  p = keep p - (x v + y d)``"""
 
 
+@coefficients("heavy_ball")
+def heavy_ball(*, m: float, k: float, x: float) -> None:
+    """``v = m v + k g;  p -= x v``"""
+
+
 @coefficients("aggmo")
 def aggmo(*, step: float, wd: float, count: float, m0: float, m1: float = 0.0, m2: float = 0.0,
           m3: float = 0.0) -> None:
@@ -121,6 +126,8 @@ class SGD(Optimizer):
             ("ema", False): (1 - m, lr, 0.0),
             ("ema", True): (1 - m, lr * m, lr * (1 - m)),
         }[group["convention"], group["nesterov"]]
+        if y == wd == 0 and keep == 1:
+            return heavy_ball(m=m, k=k, x=x)
         return momentum(m=m, k=k, x=x, y=y, wd=wd, keep=keep)
 
 
