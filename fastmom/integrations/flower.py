@@ -20,13 +20,7 @@ from fastmom.kernels.sums import WeightedSum
 from fastmom.optim import Optimizer
 
 if not TYPE_CHECKING:
-    try:
-        need("flwr.serverapp.strategy", "flower", "its strategies", "'flwr>=1.21'")
-    except ModuleNotFoundError as error:
-        if error.name != "flwr.serverapp":
-            raise
-        raise ImportError("fastmom.integrations.flower needs a flwr with flwr.serverapp: pip "
-                          "install 'flwr>=1.21'") from error
+    need("flwr.serverapp.strategy", "flower", "its strategies", "'flwr>=1.22'")
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.common.logger import log

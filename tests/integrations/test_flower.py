@@ -92,7 +92,7 @@ class InProcess(Grid):      # type: ignore[misc]
 
 
 def initial(dtype: Any = F, **more: Any) -> ArrayRecord:
-    return ArrayRecord({"w": Array(np.zeros(4, dtype)), "b": Array(np.array(0, dtype)),
+    return ArrayRecord({"w": Array(np.zeros(4, dtype)), "b": Array(np.zeros(1, dtype)),
                         **{key: Array(value) for key, value in more.items()}})
 
 
@@ -204,7 +204,7 @@ def test_counters_are_averaged_and_halves_kept_in_float32() -> None:
     # 3 (1 + 4 + 9 + 16 + 25) / 15 = 11
     np.testing.assert_array_equal(result.arrays["count"].numpy(), [6, 15])
     assert result.arrays["flag"].numpy()
-    sent = [train(n, {"w": np.zeros(4, np.float16), "b": np.zeros((), np.float16)})["w"]
+    sent = [train(n, {"w": np.zeros(4, np.float16), "b": np.zeros(1, np.float16)})["w"]
             for n in range(1, NODES + 1)]
     mean = sum(F(n / 15) * w.astype(np.float16).astype(F) for n, w in enumerate(sent, 1))
     np.testing.assert_allclose(server.params["w"], mean, rtol=1e-6)
@@ -214,7 +214,7 @@ WRONG: list[tuple[str, Callable[[int, dict[str, Any]], Any], str]] = [
     ("a key less", lambda n, a: {"w": a["w"]}, "reply of node 1 must have the keys .*: b"),
     ("another key", lambda n, a: {**a, "c": a["b"]}, "of one alone: c"),
     ("shape", lambda n, a: {**a, "w": a["w"][n > 2:]}, r"node 3: 'w' is float32 \(3,\), expected"),
-    ("axes", lambda n, a: {**a, "b": a["b"].reshape(1)}, "node 1: 'b' is float32"),
+    ("axes", lambda n, a: {**a, "b": a["b"].reshape(())}, "node 1: 'b' is float32"),
     ("dtype", lambda n, a: {**a, "w": a["w"].astype(float)}, "'w' is float64"),
     ("byte order", lambda n, a: {**a, "w": a["w"].astype(">f4")}, "'w' is >f4"),
 ]
