@@ -20,7 +20,8 @@ from flwr.serverapp import Grid, strategy
 from flwr.serverapp.exception import AggregationError
 
 import fastmom as fm
-from fastmom.integrations.flower import FedOptimizer, record, view
+from fastmom.integrations.flower import FedOptimizer, record
+from fastmom.integrations.flower.files import view
 
 logging.getLogger("flwr").setLevel(logging.ERROR)
 
@@ -282,12 +283,20 @@ def test_wrong_arguments(make: Callable[[], Any], message: str) -> None:
         make()
 
 
+def test_arrays_that_were_changed_in_place() -> None:
+    server = FedOptimizer(fm.SGD(lr=1.0))
+    arrays = server.start(InProcess(), initial(), num_rounds=1).arrays
+    arrays["w"] = Array(np.full(4, 7, F))
+    server.configure_train(2, arrays, ConfigRecord(), InProcess())
+    np.testing.assert_array_equal(server.params["w"], np.full(4, 7, F))
+
+
 @pytest.mark.parametrize("array", [
     np.arange(6, dtype=F).reshape(2, 3), np.array(1.5), np.zeros((0, 3), F), np.array([True]),
     np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.arange(3, dtype=">f8"),
     np.arange(4, dtype=np.float16)], ids=str)
 def test_arrays_in_messages(array: Any) -> None:
-    seen = view(Array(array))
+    seen = view(Array(array).data)
     np.testing.assert_array_equal(seen, array)
     assert (seen.dtype, seen.shape) == (array.dtype, array.shape)
     assert seen.flags.c_contiguous
@@ -299,4 +308,4 @@ def test_arrays_in_messages(array: Any) -> None:
     damaged = Array(again.dtype, again.shape, again.stype, again.data[:-1])
     if array.size:
         with pytest.raises(ValueError, match=r"buffer|read|EOF|size"):
-            view(damaged)
+            view(damaged.data)
