@@ -12,12 +12,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 
 from fastmom.kernels import isa
 
 LOOP = re.compile(r"^[0-9a-f]+ <__pyx_fuse_([01])(?:_\d)?__pyx_f_\w*?loops_[a-z0-9]+_(\w+)"
                   r"(?:\(.*\))?>:$")
+SUM = re.compile(r"^[0-9a-f]+ <void fm::.*add<(float|double), (\d), (?:true|false)>.*>:$")
 LAYERS = ("gather", "bias_activation", "activation_gradient", "dropout", "dropout_gradient",
           "multiply", "add_slices")
 WIDENED = ("square_sum", "rescale")       # computed in double, also of floats
@@ -74,10 +76,14 @@ def checks(build: str) -> Iterator[tuple[str, str, list[str]]]:
     """Each function of this build, its type, and what is wrong with it."""
     loops = import_module(f"fastmom.kernels.loops_{build}")
     found = functions(Path(loops.__file__ or ""), LOOP)
+    sums = functions(Path(loops.__file__ or ""), SUM)
     for name in (*loops.rules, "load", "rescale", "square_sum", *LAYERS):
         for number, kind in (("0", "float"), ("1", "double")):
             yield name, kind, (faults(name, kind, build, found[number, name])
                                if (number, name) in found else ["function not found"])
+    for kind, count in product(("float", "double"), "1234"):
+        yield f"sum of {count}", kind, (faults("sum", kind, build, sums[kind, count])
+                                       if (kind, count) in sums else ["function not found"])
 
 
 def main() -> int:

@@ -310,7 +310,9 @@ cdef class Engine(Gradients):
         for i in range(self.plan.n_tensors):
             grad, total = <object>self.grads[i], ()
             if type(grad) is tuple:
-                total, grad = grad, np.empty(shape_of(self.params[i]), dtype_of(self.params[i]))
+                is_double = self.plan.tensors[i].form == FLOAT64
+                total, grad = grad, np.empty(shape_of(self.params[i]),
+                                             np.float64 if is_double else np.float32)
                 self._add_up(i, 0, grad)
             finite = np.isfinite(np.asarray(0 if grad is None else grad))
             if not finite.all():

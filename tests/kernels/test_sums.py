@@ -110,6 +110,28 @@ def test_arrays_of_16_bits() -> None:
             np.testing.assert_array_equal(p, q)
 
 
+def test_parameters_of_16_bits() -> None:
+    """They are read as float32, and so is the sum, also where it is looked at for its NaN."""
+    p, q = np.ones((2, 9000), np.float16)
+    arrays = [np.arange(9000, dtype=F), np.full(9000, 0.5, np.float16)]
+    total = fm.WeightedSum(arrays, [1e-4, 2], relative=True)
+    for array, grad in ((p, total), (q, added(total, q.astype(F)))):
+        assert fm.SGD([array], lr=0.1, momentum=0.9, clip_norm=50.0).step([grad])
+    np.testing.assert_array_equal(p, q)
+    assert (p != 1).any()
+    before = p.copy()
+    arrays[0][8999] = np.nan
+    for _ in range(20):         # what is written past an array's end need not show at once
+        with pytest.raises(FloatingPointError, match=r"nan at index \(8999,\); its arrays\[0\]"):
+            fm.SGD([p], nonfinite="raise").step([total])
+    np.testing.assert_array_equal(p, before)
+    batches = fm.GradientAccumulation(fm.SGD([p], lr=1.0), 1)
+    arrays[0][8999] = 0
+    assert batches.step([total])
+    wanted = added(fm.WeightedSum(arrays, [1e-4, 2]), before.astype(F))
+    np.testing.assert_allclose(p, wanted, rtol=2e-3)
+
+
 def test_averages_and_copies() -> None:
     total = fm.WeightedSum([np.arange(5000, dtype=F), np.ones(5000, F)], [0.5, 2], relative=True)
     results = []
