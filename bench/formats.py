@@ -1,4 +1,4 @@
-"""Compare steps in fewer bytes with the same steps in float32, and with other libraries' such steps.
+"""Compare steps in fewer bytes with the same in float32, and with those of other libraries.
 
 All take turns in one process, on the same parameters; each has gradients and state of its own kind.
 Bytes are those that the formula reads and writes; GB/s are such bytes. PyTorch, torchao and

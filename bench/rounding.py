@@ -2,8 +2,8 @@
 
 MNIST: the test accuracy of the README's network after five epochs, for five seeds. A quadratic with
 condition number 10^4 under the best momentum for it: the steps after which the distance has shrunk
-to 10^-4, and how near it comes in ten times as many. Ends with status 1 if a mean accuracy is more
-than 0.15 percentage points below float32's, or bfloat16 takes over a tenth more steps. Draws a figure.
+to 10^-4, and how near it comes. Ends with status 1 if a mean accuracy is more than 0.15 percentage
+points below float32's, or bfloat16 takes over a tenth more steps. Draws a figure.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def accuracy(optimizer: fm.Optimizer, seed: int, data: Any) -> float:
 
 
 def distances(formats: dict[str, str]) -> list[float]:
-    """Return the distance from the optimum of a quadratic after each step, in terms of the first."""
+    """Return the distance from the optimum of a quadratic after each step; 1 before the first."""
     curvature = np.geomspace(1 / KAPPA, 1, SIZE).astype(np.float32)
     root = math.sqrt(KAPPA)
     x = np.ones(SIZE, np.float32)
