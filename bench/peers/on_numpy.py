@@ -75,6 +75,7 @@ class InPlace(Reference):
         self.params = [p for group in optimizer.param_groups for p in group["params"]]
         self.machine_eps = [float(np.finfo(p.dtype).eps) for p in self.params]
         self.state, self.ages, self.iterations = optimizer.state, [0] * len(self.params), 0
+        self.formats: list[dict[str, Any]] = [{} for _ in self.params]      # all is as it is
 
 
 def reference_step(reference: Reference, clipped: bool = False) -> Step:
