@@ -291,7 +291,10 @@ def descend(surface: Surface, steps: int, name: str, make: Callable[..., Optimiz
         while n <= steps:
             block = min(n + BLOCK, steps + 1)
             for i in range(n, block):
-                gradient[:] = surface.gradient(*point)
+                try:        # Python's numbers are several times as fast as NumPy's
+                    gradient[:] = surface.gradient(*point.tolist())
+                except ArithmeticError:     # where NumPy's become infinite
+                    gradient[:] = surface.gradient(*point)
                 optimizer.step([gradient])
                 points[i] = point
             found, within = checked(surface, points[n:block])
