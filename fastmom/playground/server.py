@@ -1,0 +1,105 @@
+"""Bokeh's server for the page: for this machine, until Ctrl-C or the last page has been closed."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+import webbrowser
+from collections.abc import Callable
+from typing import Any
+
+from bokeh.application import Application
+from bokeh.application.handlers.function import FunctionHandler
+from bokeh.core.templates import FILE, get_env
+from bokeh.document import Document
+from bokeh.server.server import Server
+from tornado.ioloop import PeriodicCallback
+
+from fastmom.playground.landscape import Landscape
+from fastmom.playground.page import ROOMS, TEMPLATE
+
+HOST, PORT = "127.0.0.1", 5006
+LINGER = 60.0       # seconds without a page, once there was one
+LOOK = 1.0          # seconds between two looks whether there is one
+
+
+def build(document: Document) -> None:
+    """Put the rooms on a page."""
+    landscape = Landscape(document.add_next_tick_callback)
+    rooms = [landscape]
+    for room in rooms:
+        for root in room.roots:
+            document.add_root(root)
+    document.title = "fastmom playground"
+    document.template = get_env().from_string(TEMPLATE)
+    document.template_variables.update(rooms=ROOMS, base=FILE)
+
+
+def free_port(port: int) -> int:
+    """Return this port, or with 0 any; raises OSError if it is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise OSError(f"--port: {port} cannot be used: {error.strerror}; --port 0 takes a free "
+                          f"one") from error
+        return int(probe.getsockname()[1])
+
+
+def serve(port: int = PORT, *, show: bool = True, linger: float = LINGER,
+          ready: Callable[[str], object] = print) -> str:
+    """Serve the page, and return why that has ended: ``"interrupted"`` or ``"closed"``.
+
+    Parameters
+    ----------
+    port : int
+        0 takes a free one.
+    show : bool
+        Open a browser.
+    linger : float
+        Seconds after the last page was closed.
+    ready : callable
+        Called with the address.
+    """
+    port = free_port(port)
+    origins = [f"{host}:{port}" for host in (HOST, "localhost")]
+    server = Server({"/": Application(FunctionHandler(build))}, address=HOST, port=port,
+                    allow_websocket_origin=origins, check_unused_sessions_milliseconds=1000,
+                    unused_session_lifetime_milliseconds=1000)
+    loop: Any = server.io_loop
+    watch = Watch(server, linger)
+    before = signal.signal(signal.SIGINT, lambda *_: loop.add_callback_from_signal(loop.stop))
+    looks = PeriodicCallback(watch.look, LOOK * 1000)
+    try:
+        server.start()
+        looks.start()
+        address = f"http://{HOST}:{port}/"
+        ready(address)
+        if show:
+            webbrowser.open(address)
+        loop.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        looks.stop()
+        server.stop()
+        server.unlisten()
+    return "closed" if watch.over else "interrupted"
+
+
+class Watch:
+    """Stop the server when no page was open for so many seconds, once there was one."""
+
+    def __init__(self, server: Any, linger: float) -> None:
+        self._server, self._linger = server, linger
+        self._last: float | None = None
+        self.over = False
+
+    def look(self) -> None:
+        now = time.monotonic()
+        if any(session.connection_count for session in self._server.get_sessions()):
+            self._last = now
+        elif self._last is not None and now - self._last > self._linger:
+            self.over = True
+            self._server.io_loop.stop()
