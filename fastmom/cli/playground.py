@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve the page until it ends."""
     need("bokeh", "playground", "the playground and reports")
     from fastmom.playground.server import serve
-    ended = serve(args.port, show=not args.no_browser, ready=lambda address: print(
+    ended = serve(args.port, data=args.data, show=not args.no_browser, ready=lambda address: print(
         f"playground: {address} (Ctrl-C ends it)", flush=True))
     print("ended: the last page was closed" if ended == "closed" else "ended")
     return OK

@@ -14,7 +14,6 @@ from bokeh.events import Pan, PanEnd, PanStart, Tap
 from bokeh.models import CheckboxGroup, Column, ColumnDataSource, Div, Range1d, Select
 from bokeh.plotting import contour
 
-import fastmom
 from fastmom import optim
 from fastmom.landscape import SURFACES, Surface, Trajectory, paths, ravine
 from fastmom.playground.page import FAINT, INK, chart, coloured, heading, slider
@@ -176,9 +175,8 @@ class Landscape:
         surface = replace(self._surface(), start=self.start)
         lr, m = 10 ** float(self.lr.value), float(self.momentum.value)
         names = [list(METHODS)[i] for i in sorted(self.methods.active)]
-        with fastmom.num_threads(1):
-            found = paths(surface, int(self.steps.value),
-                          {name: METHODS[name](m) for name in names}, lr=lr)
+        found = paths(surface, int(self.steps.value),
+                      {name: METHODS[name](m) for name in names}, lr=lr)
         self._draw_surface(surface)
         self.lines.data = {
             "x": [path.points[:, 0] for path in found.values()],

@@ -7,6 +7,7 @@ import socket
 import time
 import webbrowser
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from bokeh.application import Application
@@ -16,21 +17,25 @@ from bokeh.document import Document
 from bokeh.server.server import Server
 from tornado.ioloop import PeriodicCallback
 
+from fastmom.kernels.system import get_user_limit
 from fastmom.playground.landscape import Landscape
 from fastmom.playground.page import ROOMS, TEMPLATE
+from fastmom.playground.training import Training
+from fastmom.threads import set_num_threads
 
 HOST, PORT = "127.0.0.1", 5006
 LINGER = 60.0       # seconds without a page, once there was one
+TICK = 100          # milliseconds between two looks at the trainings
 LOOK = 1.0          # seconds between two looks whether there is one
 
 
-def build(document: Document) -> None:
+def build(document: Document, data: str = "auto") -> None:
     """Put the rooms on a page."""
-    landscape = Landscape(document.add_next_tick_callback)
-    rooms = [landscape]
-    for room in rooms:
-        for root in room.roots:
-            document.add_root(root)
+    landscape, training = Landscape(document.add_next_tick_callback), Training(data)
+    for root in [*landscape.roots, *training.roots]:
+        document.add_root(root)
+    document.add_periodic_callback(training.tick, TICK)
+    document.on_session_destroyed(lambda session_context: training.close())
     document.title = "fastmom playground"
     document.template = get_env().from_string(TEMPLATE)
     document.template_variables.update(rooms=ROOMS, base=FILE)
@@ -48,7 +53,7 @@ def free_port(port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def serve(port: int = PORT, *, show: bool = True, linger: float = LINGER,
+def serve(port: int = PORT, *, data: str = "auto", show: bool = True, linger: float = LINGER,
           ready: Callable[[str], object] = print) -> str:
     """Serve the page, and return why that has ended: ``"interrupted"`` or ``"closed"``.
 
@@ -56,6 +61,8 @@ def serve(port: int = PORT, *, show: bool = True, linger: float = LINGER,
     ----------
     port : int
         0 takes a free one.
+    data : str
+        As for `fastmom.data.load`.
     show : bool
         Open a browser.
     linger : float
@@ -65,13 +72,16 @@ def serve(port: int = PORT, *, show: bool = True, linger: float = LINGER,
     """
     port = free_port(port)
     origins = [f"{host}:{port}" for host in (HOST, "localhost")]
-    server = Server({"/": Application(FunctionHandler(build))}, address=HOST, port=port,
+    page = Application(FunctionHandler(partial(build, data=data)))
+    server = Server({"/": page}, address=HOST, port=port,
                     allow_websocket_origin=origins, check_unused_sessions_milliseconds=1000,
                     unused_session_lifetime_milliseconds=1000)
     loop: Any = server.io_loop
     watch = Watch(server, linger)
     before = signal.signal(signal.SIGINT, lambda *_: loop.add_callback_from_signal(loop.stop))
     looks = PeriodicCallback(watch.look, LOOK * 1000)
+    threads = get_user_limit()
+    set_num_threads(1)      # the rest is for the page
     try:
         server.start()
         looks.start()
@@ -82,6 +92,7 @@ def serve(port: int = PORT, *, show: bool = True, linger: float = LINGER,
         loop.start()
     finally:
         signal.signal(signal.SIGINT, before)
+        set_num_threads(threads)
         looks.stop()
         server.stop()
         server.unlisten()
