@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bokeh.models import CustomJSTickFormatter, Div, Slider
+from bokeh.models import CustomJSTickFormatter, Div, LogAxis, Slider
 from bokeh.plotting import figure
 
 from fastmom.plot.style import COLOURS
@@ -59,7 +59,7 @@ show(location.hash == "#training" ? "training" : "landscape");
 
 TEMPLATE = """
 {% extends base %}
-{% block title %}fastmom playground{% endblock %}
+{% block title %}{{ title or heading }}{% endblock %}
 {% block preamble %}
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">
@@ -67,11 +67,15 @@ TEMPLATE = """
 {% block postamble %}<style>""" + STYLE + """</style>{% endblock %}
 {% block contents %}
 {% from macros import embed %}
-<header><h1>fastmom playground</h1><nav role="tablist">
-{% for name, title in rooms.items() %}
-<button role="tab" data-room="{{ name }}">{{ title }}</button>
+<header><h1>{{ heading }}</h1>
+{% if rooms | length > 1 %}
+<nav role="tablist">
+{% for name, words in rooms.items() %}
+<button role="tab" data-room="{{ name }}">{{ words }}</button>
 {% endfor %}
-</nav></header>
+</nav>
+{% endif %}
+</header>
 <main>
 {% for name in rooms %}
 <section id="{{ name }}" class="room {{ name }}">
@@ -82,7 +86,7 @@ TEMPLATE = """
 </section>
 {% endfor %}
 </main>
-<script>""" + SCRIPT + """</script>
+{% if rooms | length > 1 %}<script>""" + SCRIPT + """</script>{% endif %}
 {% endblock %}
 """
 
@@ -99,6 +103,8 @@ def chart(name: str, title: str, x: str = "", y: str = "", **options: Any) -> An
         axis.major_tick_line_color = LINES
         axis.major_label_text_color = axis.axis_label_text_color = FAINT
         axis.axis_label_text_font_style, axis.axis_label_text_font_size = "normal", "12px"
+        if isinstance(axis, LogAxis):
+            axis.ticker.mantissas = [1, 2, 5]       # more would overlap
     made.grid.grid_line_color = LINES
     return made
 

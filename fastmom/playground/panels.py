@@ -7,7 +7,7 @@ from typing import Any
 
 from bokeh.models import ColumnDataSource, Legend, LegendItem, Range1d
 
-from fastmom.playground.page import FAINT, chart, style_legend
+from fastmom.playground.page import chart, style_legend
 from fastmom.playground.recording import ACCURACIES, MEASURES, STEPS, Recording
 from fastmom.plot.style import COLOURS
 
@@ -81,19 +81,20 @@ class Panels:
     curves : list of Curves
     """
 
-    def __init__(self, labels: Sequence[str], room: str = "training") -> None:
+    def __init__(self, labels: Sequence[str], tools: str = "") -> None:
         def made(name: str, title: str, **options: Any) -> Any:
-            return chart(f"{room}-{name}", title, "step", **options)
-        self.loss = made("loss", "training loss: faint each step, bold smoothed",
-                         y_axis_type="log")
+            made = chart(f"training-{name}", title, "step", **options, tools=tools,
+                         toolbar_location="above" if tools else None)
+            made.toolbar.update(autohide=True, logo=None)
+            return made
+        self.loss = made("loss", "training loss (bold: smoothed)", y_axis_type="log")
         shared = {"x_range": self.loss.x_range}
-        self.accuracy = made("accuracy", "accuracy on test images (%)", **shared)
-        self.step = made("step", "effective step: length of the step / gradient",
-                         y_axis_type="log", **shared)
-        self.norms = made("norms", "length of velocity (solid) and gradient (dashed)",
-                          y_axis_type="log", **shared)
-        self.cosine = made("cosine", "cosine between velocity and gradient",
-                           y_range=Range1d(-1.05, 1.05), **shared)
+        self.accuracy = made("accuracy", "accuracy held out (%)", **shared)
+        self.step = made("step", "effective step: ‖Δp‖ / ‖g‖", y_axis_type="log", **shared)
+        self.norms = made("norms", "velocity ‖v‖, gradient ‖g‖ (dashed)", y_axis_type="log",
+                          **shared)
+        self.cosine = made("cosine", "cosine between v and g", y_range=Range1d(-1.05, 1.05),
+                           **shared)
         self.charts = [self.loss, self.accuracy, self.step, self.norms, self.cosine]
         self.curves = [Curves() for _ in labels]
         # Axes need something to span before the first step
@@ -127,8 +128,9 @@ class Panels:
         look: dict[str, Any] = {"line_color": colour, "line_width": 1.6}
         self.loss.line("step", "loss", source=steps, line_color=colour, line_alpha=0.22)
         bold = self.loss.line("step", "smooth", source=steps, **look | {"line_width": 2.2})
-        self.loss.text("step", "loss", "text", source=curves.marks, text_color=FAINT, x_offset=4,
-                       y_offset=-8, text_font_size="11px")
+        self.loss.text("step", "loss", "text", source=curves.marks, text_color=colour, x_offset=5,
+                       y_offset=-16, text_font_size="12px", background_fill_color="white",
+                       background_fill_alpha=0.8)
         self.accuracy.line("step", "accuracy", source=curves.accuracies.source, **look)
         self.accuracy.scatter("step", "accuracy", source=curves.accuracies.source, size=4,
                               color=colour)

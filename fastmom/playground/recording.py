@@ -27,7 +27,7 @@ class Recording(Callback):
     measure : int, default 5
         Steps between two measurements of the velocity, the gradient and the step.
     x, y : array-like, optional
-        Samples to evaluate the accuracy on.
+        Samples to evaluate the accuracy on. Without, it is taken from each epoch's validation.
     evaluate : int, default 200
         Steps between two evaluations.
 
@@ -67,6 +67,12 @@ class Recording(Callback):
             found = self.model.evaluate(self._x, self._y, verbose=0, return_dict=True)
             add(self.accuracies, [step, 100 * found["accuracy"]])
         add(self.steps, [step, loss, float(self._smooth.update(loss))])
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        accuracy = next((value for name, value in (logs or {}).items()
+                         if name in ("test_accuracy", "val_accuracy")), None)
+        if self._x is None and accuracy is not None:
+            add(self.accuracies, [self.model.optimizer.iterations, 100 * accuracy])
 
     def _measured(self) -> list[float]:
         """Return the lengths of velocity and gradient, their cosine, and the effective step."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 import time
@@ -38,7 +39,7 @@ def build(document: Document, data: str = "auto") -> None:
     document.on_session_destroyed(lambda session_context: training.close())
     document.title = "fastmom playground"
     document.template = get_env().from_string(TEMPLATE)
-    document.template_variables.update(rooms=ROOMS, base=FILE)
+    document.template_variables.update(rooms=ROOMS, heading=document.title, base=FILE)
 
 
 def free_port(port: int) -> int:
@@ -80,6 +81,8 @@ def serve(port: int = PORT, *, data: str = "auto", show: bool = True, linger: fl
     watch = Watch(server, linger)
     before = signal.signal(signal.SIGINT, lambda *_: loop.add_callback_from_signal(loop.stop))
     looks = PeriodicCallback(watch.look, LOOK * 1000)
+    # A page that is closed in the middle of an update is nothing to warn of
+    logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)
     threads = get_user_limit()
     set_num_threads(1)      # the rest is for the page
     try:
