@@ -86,9 +86,9 @@ class Landscape:
 
     def _make_charts(self) -> None:
         names = "x", "y", "step", "value", "speed", "colour", "label"
-        self.lines = ColumnDataSource({name: [] for name in names})
+        self.lines = ColumnDataSource({name: [] for name in names}, name="paths")
         self.ends = ColumnDataSource({name: [] for name in ("x", "y", "colour", "marker")})
-        self.begin = ColumnDataSource({"x": [], "y": []})
+        self.begin = ColumnDataSource({"x": [], "y": []}, name="start")
         self.minima = ColumnDataSource({"x": [], "y": [], "colour": []})
         self.map = chart("landscape-surface", "drag the square to start elsewhere",
                          x_range=Range1d(), y_range=Range1d())
@@ -178,6 +178,7 @@ class Landscape:
         found = paths(surface, int(self.steps.value),
                       {name: METHODS[name](m) for name in names}, lr=lr)
         self._draw_surface(surface)
+        self.lines.tags = [lr, m]           # what the picture is of
         self.lines.data = {
             "x": [path.points[:, 0] for path in found.values()],
             "y": [path.points[:, 1] for path in found.values()],

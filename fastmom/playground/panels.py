@@ -18,8 +18,8 @@ RUN_COLOURS = COLOURS[1], COLOURS[0]
 class Curve:
     """Columns of a recording as a source that grows, thinned out so that it stays small."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.source = ColumnDataSource({name: [] for name in names})
+    def __init__(self, name: str, columns: Sequence[str]) -> None:
+        self.source = ColumnDataSource({column: [] for column in columns}, name=name)
         self.clear()
 
     def clear(self) -> None:
@@ -48,10 +48,11 @@ class Curve:
 class Curves:
     """All that is shown of one run."""
 
-    def __init__(self) -> None:
-        self.steps, self.measures = Curve(STEPS), Curve(MEASURES)
-        self.accuracies = Curve(ACCURACIES)
-        self.marks = ColumnDataSource({"step": [], "text": [], "loss": []})
+    def __init__(self, label: str) -> None:
+        self.steps = Curve(f"{label} steps", STEPS)
+        self.measures = Curve(f"{label} measures", MEASURES)
+        self.accuracies = Curve(f"{label} accuracies", ACCURACIES)
+        self.marks = ColumnDataSource({"step": [], "text": [], "loss": []}, name=f"{label} marks")
 
     def clear(self) -> None:
         for curve in (self.steps, self.measures, self.accuracies):
@@ -96,7 +97,7 @@ class Panels:
         self.cosine = made("cosine", "cosine between v and g", y_range=Range1d(-1.05, 1.05),
                            **shared)
         self.charts = [self.loss, self.accuracy, self.step, self.norms, self.cosine]
-        self.curves = [Curves() for _ in labels]
+        self.curves = [Curves(label) for label in labels]
         # Axes need something to span before the first step
         self._anchor = ColumnDataSource({"x": [0, 100], "y": [0.1, 1]})
         for each in self.charts:

@@ -10,7 +10,6 @@ from typing import Any
 from bokeh.models import (
     Button,
     Column,
-    ColumnDataSource,
     CustomJS,
     Div,
     RadioButtonGroup,
@@ -27,10 +26,11 @@ LABELS = "run A", "run B"
 LR, MOMENTUM, PACE = 0.01, 0.9, 200.0
 
 SAVE_RECIPE = """
-const blob = new Blob([source.data.text[0]], {type: "text/x-python"});
+const [text, name] = source.tags;
+const blob = new Blob([text], {type: "text/x-python"});
 const link = document.createElement("a");
 link.href = URL.createObjectURL(blob);
-link.download = source.data.name[0];
+link.download = name;
 link.click();
 URL.revokeObjectURL(link.href);
 """
@@ -70,10 +70,12 @@ class Training:
         Named after their places on the page.
     runs : list of (Run or None)
         The one, and the second beside it.
+    saved : int
+        Recipes so far.
     """
 
     def __init__(self, data: str = "auto") -> None:
-        self._data = data
+        self._data, self.saved = data, 0
         self.panels = Panels(LABELS)
         self.panels.legend.visible = False
         self.runs: list[Run | None] = [None, None]
@@ -100,8 +102,8 @@ class Training:
         self.save_figure.js_on_event("button_click", CustomJS(
             args={"charts": self.panels.charts}, code=SAVE_FIGURE))
         self.save_recipe = button("save-recipe", "Save recipe", self.write_recipe)
-        self.script = ColumnDataSource({"text": [], "name": []})
-        self.script.js_on_change("data", CustomJS(args={"source": self.script}, code=SAVE_RECIPE))
+        self.script = Div(name="recipe", visible=False)
+        self.script.js_on_change("tags", CustomJS(args={"source": self.script}, code=SAVE_RECIPE))
         self.says = Div(name="status", **wide)
         self.lr.on_change("value", self._turned)
         self.momentum.on_change("value", self._turned)
@@ -112,7 +114,8 @@ class Training:
             Row(self.go, self.again, spacing=6, **wide), heading("knobs of the running training"),
             self.which, self.lr, self.momentum, self.pace, self.method, self.second,
             Row(self.save_figure, self.save_recipe, spacing=6, **wide),
-            heading("how it stands"), self.says, name="training-controls", spacing=4, **wide)
+            heading("how it stands"), self.says, self.script,
+            name="training-controls", spacing=4, **wide)
 
     # What they do ---------------------------------------------------------------------------------
 
@@ -186,7 +189,8 @@ class Training:
         """Hand the browser the script that repeats the run of the knobs."""
         run = self.runs[self.current]
         if run is not None and run.step:
-            self.script.data = {"text": [recipe(run)], "name": [f"recipe_{run.step}.py"]}
+            self.saved += 1         # so that the tags differ, and the browser is told
+            self.script.tags = [recipe(run), f"recipe_{run.step}.py", self.saved]
 
     def tick(self) -> None:
         """Show what has come since the last time."""
