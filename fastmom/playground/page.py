@@ -103,6 +103,8 @@ def chart(name: str, title: str, x: str = "", y: str = "", **options: Any) -> An
         axis.major_tick_line_color = LINES
         axis.major_label_text_color = axis.axis_label_text_color = FAINT
         axis.axis_label_text_font_style, axis.axis_label_text_font_size = "normal", "12px"
+        axis.ticker.desired_num_ticks = 4       # each label costs time at each picture
+        axis.ticker.num_minor_ticks = 0
         if isinstance(axis, LogAxis):
             axis.ticker.mantissas = [1, 2, 5]       # more would overlap
     made.grid.grid_line_color = LINES

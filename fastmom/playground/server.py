@@ -33,7 +33,7 @@ LOOK = 1.0          # seconds between two looks whether there is one
 def build(document: Document, data: str = "auto",
           opened: Callable[[], None] = lambda: None) -> None:
     """Put the rooms on a page; `opened` is called when a browser shows it."""
-    landscape, training = Landscape(document.add_next_tick_callback), Training(data)
+    landscape, training = Landscape(document), Training(data)
     for root in [*landscape.roots, *training.roots]:
         document.add_root(root)
     document.add_periodic_callback(training.tick, TICK)
@@ -76,7 +76,7 @@ def serve(port: int = PORT, *, data: str = "auto", show: bool = True, linger: fl
     port = free_port(port)
     origins = [f"{host}:{port}" for host in (HOST, "localhost")]
     page = Application(FunctionHandler(partial(build, data=data, opened=lambda: hurry(server))))
-    server = Server({"/": page}, address=HOST, port=port,
+    server: Any = Server({"/": page}, address=HOST, port=port,
                     allow_websocket_origin=origins, check_unused_sessions_milliseconds=1000,
                     unused_session_lifetime_milliseconds=1000)
     loop: Any = server.io_loop
