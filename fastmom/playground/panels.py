@@ -116,9 +116,10 @@ class Panels:
 
     def clear(self, i: int) -> None:
         """Show nothing of a run."""
-        self.curves[i].clear()
-        if not any(len(curves.steps.source.data["step"]) for curves in self.curves):
+        if not any(len(curves.steps.source.data["step"]) for j, curves in enumerate(self.curves)
+                   if j != i):
             self._anchor.data = {"x": [0, 100], "y": [0.1, 1]}
+        self.curves[i].clear()
 
     def _draw(self, curves: Curves, colour: str) -> list[Any]:
         """Draw a run in all charts; return what the legend shows of it."""

@@ -32,7 +32,7 @@ const link = document.createElement("a");
 link.href = URL.createObjectURL(blob);
 link.download = name;
 link.click();
-URL.revokeObjectURL(link.href);
+setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 """
 
 # Puts the charts that are on the page, as pictures, onto one canvas: the first one wide, on top

@@ -34,9 +34,11 @@ def chromium(downloads: Path) -> Iterator[Any]:
     for option in OPTIONS:
         options.add_argument(option)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
     made = webdriver.Chrome(options=options, service=service.Service(driver))
     try:
+        # a script would wait for somebody to confirm that it is wanted
+        made.execute_cdp_cmd("Browser.setDownloadBehavior", {
+            "behavior": "allow", "downloadPath": str(downloads)})
         yield made
     finally:
         made.quit()
