@@ -12,7 +12,7 @@ from fastmom.nn import Callback
 from fastmom.nn.callbacks.base import Logs
 from fastmom.smoothing import ExponentialSmoothing
 
-SMOOTHING = 0.98
+SMOOTHING = 0.95
 VELOCITIES = "velocity", "mean", "velocity0"        # names of the state that is a mean of gradients
 STEPS = "step", "loss", "smooth"
 MEASURES = "step", "velocity", "gradient", "cosine", "effective"

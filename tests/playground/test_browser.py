@@ -14,8 +14,6 @@ import commands
 import pytest
 
 pytest.importorskip("bokeh", reason="bokeh is not installed")
-sys.path.insert(0, str(Path(__file__).parent))
-
 from browser import Page, chromium, playground
 
 pytestmark = pytest.mark.slow
