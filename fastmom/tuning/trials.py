@@ -7,6 +7,7 @@ import multiprocessing
 import pickle
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -123,7 +124,7 @@ def begin(model: bytes, directory: Path, batch_size: int, seed: int, deadline: f
           stop: Any) -> None:
     """Prepare a process: the arrays are mapped, so that all processes share their memory."""
     global _work
-    signal.signal(signal.SIGINT, signal.SIG_IGN)        # the parent says when to stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threads.set_num_threads(1)
     with suppress(ImportError):
         from threadpoolctl import threadpool_limits
@@ -167,10 +168,27 @@ def trainer(model: bytes, arrays: dict[str, Any], batch_size: int, seed: int, de
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Ignore Ctrl-C for a moment: processes that are started meanwhile do so for good.
+
+    A terminal sends it to all of them, and it is for the parent alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def in_pool(pool: ProcessPoolExecutor, trials: Sequence[Trial], samples: int) -> Iterator[Trial]:
     """Train in the pool's processes."""
     try:
-        left: set[Future[Trial | None]] = {pool.submit(go_on, t, samples) for t in trials}
+        with deaf():
+            left: set[Future[Trial | None]] = {pool.submit(go_on, t, samples) for t in trials}
         while left:
             done, left = wait(left, POLL, FIRST_COMPLETED)
             for future in done:

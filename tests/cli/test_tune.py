@@ -33,12 +33,12 @@ def test_the_pair_the_map_and_the_command_to_train_with(
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
 def test_ctrl_c_gives_the_best_so_far(digits: Path, tmp_path: Path) -> None:
     with start("--data", digits, *GRID, "--epochs", 9000, "--processes", 2, "--output",
-               tmp_path / "map.svg", command="tune") as process:
+               tmp_path / "map.svg", command="tune", start_new_session=True) as process:
         assert process.stdout
         assert process.stderr
         for line in process.stdout:
             if line.startswith(b"round 1 of 3"):
-                process.send_signal(signal.SIGINT)
+                os.killpg(process.pid, signal.SIGINT)       # all of them, as a terminal does
                 break
         out = process.stdout.read()
         assert process.wait(60) == 130
