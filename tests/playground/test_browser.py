@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import commands
@@ -168,13 +169,17 @@ def test_a_turned_knob_changes_the_running_momentum_and_marks_the_curve(page: Pa
     assert "momentum 0" in page.get("status", "text")
     # with momentum 0 a step is lr times the gradient; with 0.9 it was longer
     effective = dict(zip(*page.columns("run A measures", "step", "effective"), strict=True))
-    assert min(value for step, value in effective.items() if 10 < step <= marked) > 0.012
+    assert median(value for step, value in effective.items() if 10 < step <= marked) > 0.015
     assert [value for step, value in effective.items() if step > marked] == pytest.approx(
         [0.01] * sum(step > marked for step in effective), rel=1e-3)
     page.press("train-lr", "\ue014")
     page.until(lambda: len(page.column("run A marks", "text")) == 2, "lr is marked, too")
     assert page.column("run A marks", "text")[1] == "lr 0.01 → 0.0102"
     assert page.complaints() == []
+
+
+def by_step(page: Page) -> dict[float, float]:
+    return dict(zip(*page.columns("run A steps", "step", "loss"), strict=True))
 
 
 def test_pause_go_on_and_restart(page: Page) -> None:
@@ -188,7 +193,7 @@ def test_pause_go_on_and_restart(page: Page) -> None:
     assert page.get("go", "label") == "Go on"
     page.click("go")
     page.until(lambda: steps(page) > there, "it goes on")
-    losses = page.column("run A steps", "loss")[:20]
+    losses = by_step(page)
     page.press("pace", "\ue010")                # End: as fast as it goes
     page.until(lambda: steps(page) > there + 300, "it is faster")
     page.press("pace", "\ue011")
@@ -196,7 +201,9 @@ def test_pause_go_on_and_restart(page: Page) -> None:
     page.until(lambda: 0 < steps(page) < 20, "it has begun anew")
     page.press("pace", "\ue010")
     page.until(lambda: steps(page) > 20, "it trains")
-    assert page.column("run A steps", "loss")[:20] == losses
+    again = by_step(page)
+    assert len(again.items() & losses.items()) >= 3     # fewer than 20 if they were thinned out
+    assert not [step for step in again if again[step] != losses.get(step, again[step])]
     assert page.complaints() == []
 
 
