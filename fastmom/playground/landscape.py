@@ -29,7 +29,7 @@ from fastmom.playground.page import FAINT, INK, chart, coloured, heading, slider
 from fastmom.playground.words import sentence
 from fastmom.plot.style import COLOURS
 
-POINTS = 120        # of the grid of the contours, to each side
+POINTS = 200        # of the grid of the contours, to each side
 LEVELS = 20
 LOWEST = 1e-12      # on the logarithmic axes
 PATIENCE = 0.3      # seconds until the browser is not waited for

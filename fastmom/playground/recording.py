@@ -53,10 +53,12 @@ class Recording(Callback):
         self.accuracies: dict[str, list[float]] = {name: [] for name in ACCURACIES}
         self._smooth = ExponentialSmoothing(SMOOTHING)
         self._before: list[Any] = []
+        self._velocities_before: list[Any] = []
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         if self.model.optimizer.iterations % self.measure == 0:
             self._before = [np.array(param) for param in self.model.params]
+            self._velocities_before = [np.array(v) for v in self._velocities()]
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         step, loss = self.model.optimizer.iterations, float(self.model.batch_losses[-1])
@@ -74,13 +76,19 @@ class Recording(Callback):
         if self._x is None and accuracy is not None:
             add(self.accuracies, [self.model.optimizer.iterations, 100 * accuracy])
 
+    def _velocities(self) -> list[Any]:
+        """Return the state that is a mean of gradients, of each parameter that has one."""
+        return [own[name] for own in self.model.optimizer.state
+                for name in VELOCITIES if name in own]
+
     def _measured(self) -> list[float]:
-        """Return the lengths of velocity and gradient, their cosine, and the effective step."""
-        gradients = self.model.grads
-        state = self.model.optimizer.state
-        velocities = [next((own[name] for name in VELOCITIES if name in own), g)
-                      for own, g in zip(state, gradients, strict=True)]
-        if not all(v.shape == g.shape for v, g in zip(velocities, gradients, strict=True)):
+        """Return the lengths of velocity and gradient, their cosine, and the effective step.
+
+        A step without momentum leaves the velocity as it was, and goes along the gradient.
+        """
+        gradients, velocities = self.model.grads, self._velocities()
+        if ([v.shape for v in velocities] != [g.shape for g in gradients]
+                or all(map(np.array_equal, velocities, self._velocities_before))):
             velocities = gradients
         velocities = [np.asarray(v, g.dtype) for v, g in zip(velocities, gradients, strict=True)]
         with np.errstate(all="ignore"):

@@ -77,7 +77,8 @@ def of_plain(lr: float, low: float, high: float) -> str:
     keeps = max(abs(1 - lr * low), abs(1 - lr * high))
     if lr * high > 1.5:
         return f"zigzags across the steep direction: lr is near the edge 2/L = {2 / high:.3g}"
-    return f"creeps: a step leaves {keeps:.1%} of the error along the flat direction"
+    return (f"creeps: a step takes only {100 * (1 - keeps):.2g} % of the error away along the flat "
+            f"direction")
 
 
 def of_momentum(lr: float, m: float, low: float, high: float) -> str:

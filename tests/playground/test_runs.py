@@ -139,6 +139,21 @@ def test_no_recipe_of_nothing() -> None:
         recipe(Run(Settings(), Knob(0.1), Knob(0.9)))
 
 
+def test_without_momentum_the_velocity_is_the_gradient() -> None:
+    knob = Knob(0.9)
+    model = fm.nn.Sequential([fm.nn.Dense(1, input_shape=(3,))])
+    model.compile(fm.SGD(lr=0.1, momentum=knob))
+    record = Recording(measure=1)
+    turn = fm.nn.LambdaCallback(on_train_batch_end=lambda batch, logs: setattr(
+        knob, "value", 0.9 if batch < 4 else 0.0))
+    x = np.random.default_rng(0).standard_normal((100, 3)).astype(np.float32)
+    model.fit(x, x[:, :1], batch_size=10, verbose=0, callbacks=[record, turn])
+    same = [v == pytest.approx(g) for v, g in zip(
+        record.measures["velocity"], record.measures["gradient"], strict=True)]
+    assert same == [True, *4 * [False], *5 * [True]]
+    assert record.measures["cosine"][5:] == pytest.approx(5 * [1.0])
+
+
 def test_what_is_recorded() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((40, 3)), rng.standard_normal((40, 1))

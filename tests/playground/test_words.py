@@ -47,7 +47,7 @@ def test_curvatures(condition: float) -> None:
 
 # Surface, method, lr, momentum, and what is said
 SAYS = [
-    ("ravine", "plain", 0.01, 0.9, "creeps: a step leaves 99.0% of the error"),
+    ("ravine", "plain", 0.01, 0.9, "creeps: a step takes only 1 % of the error away"),
     ("ravine", "plain", 0.0199, 0.9, "zigzags across the steep direction"),
     ("ravine", "plain", 0.021, 0.9, "diverges: lr above 2/L = 0.02"),
     ("ravine", "momentum", 0.01, 0.5, "overdamped"),
