@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from fastmom.threads import get_num_threads as get_num_threads
     from fastmom.threads import num_threads as num_threads
     from fastmom.threads import set_num_threads as set_num_threads
+    from fastmom.tuning import tune as tune
 
 __version__ = "0.1.0"
 
@@ -69,6 +70,7 @@ LAZY = {
     "set_num_threads": "fastmom.threads",
     "show_config": "fastmom.config",
     "smooth": "fastmom.smoothing",
+    "tune": "fastmom.tuning",
 }
 
 

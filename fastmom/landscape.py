@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Point: TypeAlias = tuple[float, float]
 
 FAR = 10.0      # half-widths of the bounds from their middle: a path that gets there has diverged
+BLOCK = 64      # steps between two looks at whether it has
 NEAR = 0.02     # of the diagonal of the bounds: a path that ends so close to a minimum has found it
 
 
@@ -279,19 +280,36 @@ def paths(surface: Surface, steps: int | None = None,
 def descend(surface: Surface, steps: int, name: str, make: Callable[..., Optimizer],
             lr: float) -> Trajectory:
     """Return one path, cut before the first point that is not finite or far out of bounds."""
-    point = np.array(surface.start, np.float64)
+    point, gradient = np.array(surface.start, np.float64), np.empty(2)
     optimizer: Any = make([point], lr=lr)
     momentum = getattr(optimizer, "momentum", 0.0)
-    low, high = np.array(surface.bounds).T
-    points, values = [point.copy()], [float(surface.function(*surface.start))]
+    points = np.empty((steps + 1, 2))
+    points[0] = point
+    n = 1               # points within reach
     with np.errstate(all="ignore"):     # overflow is found below
-        for _ in range(steps):
-            optimizer.step([np.array(surface.gradient(*point), np.float64)])
-            value = float(surface.function(*point))
-            near = abs(point - (low + high) / 2) <= FAR * (high - low) / 2
-            if not (near.all() and math.isfinite(value)):
+        values = np.atleast_1d(np.float64(surface.function(*point)))
+        while n <= steps:
+            block = min(n + BLOCK, steps + 1)
+            for i in range(n, block):
+                try:        # Python's numbers are several times as fast as NumPy's
+                    gradient[:] = surface.gradient(*point.tolist())
+                except ArithmeticError:     # where NumPy's become infinite
+                    gradient[:] = surface.gradient(*point)
+                optimizer.step([gradient])
+                points[i] = point
+            found, within = checked(surface, points[n:block])
+            values = np.concatenate([values, found[:within]])
+            n += within
+            if n < block:
                 break
-            points.append(point.copy())
-            values.append(value)
     return Trajectory(surface, f"{name} {momentum:g}" if momentum else name, optimizer.lr,
-                      np.array(points), np.array(values), len(points) <= steps)
+                      points[:n].copy(), values, n <= steps)
+
+
+def checked(surface: Surface, points: Doubles) -> tuple[Doubles, int]:
+    """Return the values, and how many points there are before the first that is out of reach."""
+    low, high = np.array(surface.bounds).T
+    values = np.broadcast_to(np.asarray(surface.function(*points.T), np.float64), len(points))
+    near = (abs(points - (low + high) / 2) <= FAR * (high - low) / 2).all(axis=1)
+    bad = ~(near & np.isfinite(values))
+    return values, int(bad.argmax()) if bad.any() else len(points)

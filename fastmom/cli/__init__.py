@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from functools import partial
 
 import fastmom
-from fastmom.cli import compare, info, landscape, train
+from fastmom.cli import compare, info, landscape, playground, train, tune
 from fastmom.cli.options import BROKEN_PIPE, FAILED, INTERRUPTED, Parser
 
 __all__ = ["main"]
 
-COMMANDS = (train, compare, landscape, info)    # as `fastmom --help` lists them
+COMMANDS = (train, tune, compare, landscape, playground, info)    # as `fastmom --help` lists them
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -108,10 +108,13 @@ class Flatten(argparse.Action):
         setattr(namespace, self.dest, [entry for part in values for entry in part])
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of both trainings, absent from the namespace unless they are given."""
+def add_options(parser: argparse.ArgumentParser, **defaults: Any) -> None:
+    """Add the options of all trainings, absent from the namespace unless they are given.
+
+    `defaults` are those that differ from `SETTINGS`.
+    """
     def option(name: str, help: str, **arguments: Any) -> None:
-        default = SETTINGS.get(name[2:].replace("-", "_"))
+        default = (SETTINGS | defaults).get(name[2:].replace("-", "_"))
         if default is not None:
             shown = " ".join(map(str, default)) if isinstance(default, list) else default
             help += f" (default: {shown})"

@@ -31,6 +31,7 @@ from fastmom.cli.network import (
     make_model,
     make_optimizer,
     one_blas_thread,
+    shares,
 )
 from fastmom.cli.options import (
     DIVERGED,
@@ -46,8 +47,10 @@ from fastmom.cli.options import (
     option_of,
     word,
 )
+from fastmom.cli.report import Recording, recorder, report
 from fastmom.cli.resume import Checkpoints, Record, found
 from fastmom.cli.schedules import HELP, schedule
+from fastmom.extras import need
 from fastmom.nn.callbacks import CallbackList
 from fastmom.nn.callbacks.logs import LineLogger
 from fastmom.optim import OPTIMIZERS
@@ -56,7 +59,7 @@ from fastmom.plot.style import SUFFIXES, new_figure
 DEFAULTS: dict[str, Any] = {**SETTINGS, "optimizer": "sgd", "seed": 0, "validation_split": 0.0}
 KEEP = 3
 LOGGERS: dict[str, Callable[..., LineLogger]] = {".csv": nn.CSVLogger, ".jsonl": nn.JSONLogger}
-OUTPUTS = "json", "log", "plot"
+OUTPUTS = "json", "log", "plot", "report"
 NEEDS = {"smooth": "plot", "keep": "checkpoint", "resume": "checkpoint"}
 
 
@@ -91,6 +94,9 @@ def add(commands: Any) -> None:
            help=f"write them epoch by epoch to a new file: {', '.join(LOGGERS)}")
     option("--plot", type=file(*SUFFIXES), metavar="FILE",
            help=f"draw the losses and accuracies: {', '.join(SUFFIXES)}")
+    option("--report", type=file(".html"), metavar="FILE.html",
+           help="write losses, accuracies, effective step, and lengths and angle of velocity and "
+                "gradient as a page that needs no network")
     option("--smooth", type=MOMENTUM, metavar="M",
            help="smooth the loss in it as strongly as with this momentum (default: by 2%% of "
                 "the steps)")
@@ -137,9 +143,13 @@ def run(args: argparse.Namespace) -> int:
             args.checkpoint.mkdir(parents=True, exist_ok=True)
     with fastmom.num_threads(args.threads), one_blas_thread():
         print(f"{dataset.reason}\n{about}\n{settings_line(record, optimizer)}", flush=True)
-        status, diverged = fit(model, dataset, record, args)
+        recording = recorder(record.config, shares(dataset, record.config["validation_split"])[0])
+        status, diverged = fit(model, dataset, record, args, recording)
         test = evaluate_test(model, dataset, record, status)
     write(args, record, optimizer, {**test, **diverged})
+    if args.report is not None:
+        report(args.report, recording, [f"{dataset.reason}\n{about}", settings_line(
+            record, optimizer)])
     if status == INTERRUPTED and args.checkpoint is not None:
         print(how_to_resume(args))
     return status
@@ -159,6 +169,8 @@ def check_files(args: argparse.Namespace) -> None:
         raise ValueError(f"--log: {args.log} is there already; name another file or delete it")
     if args.plot is not None:
         new_figure(1, 1)        # says so if there is no matplotlib
+    if args.report is not None:
+        need("bokeh", "playground", "reports")
     if args.checkpoint is not None:
         check_directory("--checkpoint", args.checkpoint)
         if not args.resume and (there := found(args.checkpoint)):
@@ -182,12 +194,14 @@ def settings_line(record: Record, optimizer: Any) -> str:
                       f"{threads} thread{'s' if threads > 1 else ''}"])
 
 
-def fit(model: nn.Sequential, dataset: data.Dataset, record: Record,
-        args: argparse.Namespace) -> tuple[int, dict[str, Any]]:
+def fit(model: nn.Sequential, dataset: data.Dataset, record: Record, args: argparse.Namespace,
+        recording: Recording) -> tuple[int, dict[str, Any]]:
     """Train the epochs that are left; return the exit status, and where it has diverged."""
     config, done = record.config, len(record.epoch)
     interrupt, stop = Interrupt(), nn.TerminateOnNaN()
     callbacks = [stop, *record.observers.values(), record, *start_log(args.log, record, model)]
+    if args.report is not None:
+        callbacks.append(recording)
     if args.checkpoint is not None:     # the last one: it saves the state of the others
         callbacks.append(Checkpoints(args.checkpoint, args.keep or KEEP, record))
     split = config["validation_split"]

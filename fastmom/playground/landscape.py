@@ -1,0 +1,282 @@
+"""The room of landscapes: paths of optimizers that follow the sliders."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from html import escape
+from typing import Any
+
+import numpy as np
+from bokeh.events import Pan, PanEnd, PanStart, Tap
+from bokeh.models import (
+    CheckboxGroup,
+    Column,
+    ColumnDataSource,
+    CustomJS,
+    Div,
+    Range1d,
+    Select,
+)
+from bokeh.plotting import contour
+
+from fastmom import optim
+from fastmom.landscape import SURFACES, Surface, Trajectory, paths, ravine
+from fastmom.playground.page import FAINT, INK, chart, coloured, heading, slider
+from fastmom.playground.words import sentence
+from fastmom.plot.style import COLOURS
+
+POINTS = 200        # of the grid of the contours, to each side
+LEVELS = 20
+LOWEST = 1e-12      # on the logarithmic axes
+PATIENCE = 0.3      # seconds until the browser is not waited for
+SAY = 0.2           # seconds between two sentences while a slider moves
+MOMENTUM = 0.9
+COLUMNS = ("x", "y", "step", "value", "speed", "end_x", "end_y", "marker", "colour", "label", "lr",
+           "momentum")
+DRAWN = """
+requestAnimationFrame(() => setTimeout(() => { drawn.tags = [performance.now()]; }, 0));
+"""
+LEAST_LR, MOST_LR = -4.0, 0.5       # decimal logarithms
+
+# By the name on the check box: what makes the optimizer from parameters, lr and momentum.
+Make = Callable[..., optim.Optimizer]
+METHODS: dict[str, Callable[[float], Make]] = {
+    "plain": lambda m: optim.SGD,
+    "momentum": lambda m: partial(optim.SGD, momentum=m),
+    "Nesterov": lambda m: partial(optim.SGD, momentum=m, nesterov=True),
+    "QHM": lambda m: partial(optim.QHM, momentum=m),
+}
+if "yellowfin" in optim.OPTIMIZERS:
+    METHODS["YellowFin"] = lambda m: optim.OPTIMIZERS["yellowfin"]
+COLOUR = dict(zip(METHODS, (COLOURS[0], COLOURS[1], COLOURS[2], COLOURS[3], COLOURS[4]),
+                  strict=False))
+
+
+class Landscape:
+    """The models of the room, and what they do.
+
+    Attributes
+    ----------
+    roots : list of Model
+        Named after their places on the page.
+    updates : int
+        How often paths were computed.
+    """
+
+    def __init__(self, document: Any = None) -> None:
+        self._document, self._wanted, self._sent = document, False, -math.inf
+        self._shown: Any = None
+        self._text, self._said = "", -math.inf
+        self.updates, self.start = 0, SURFACES["ravine"].start
+        self._dragging, self._at = False, (math.nan, math.nan)
+        self._make_controls()
+        self._make_charts()
+        self.roots = [self.controls, self.map, self.values, self.speeds]
+        self.choose()
+
+    # Models ---------------------------------------------------------------------------------------
+
+    def _make_controls(self) -> None:
+        self.surface = Select(name="surface", options=[
+            (name, surface.title.partition(",")[0]) for name, surface in SURFACES.items()],
+            value="ravine", sizing_mode="stretch_width")
+        self.condition = slider("condition", "condition number κ", 0, 3, 0.1, 2, log=True)
+        self.lr = slider("lr", "learning rate", LEAST_LR, MOST_LR, 0.01, -2.0, log=True)
+        self.momentum = slider("momentum", "momentum", 0, 0.999, 0.001, MOMENTUM)
+        self.momentum.format = "0.000"
+        self.steps = slider("steps", "steps", 20, 1000, 10, 300)
+        self.methods = CheckboxGroup(
+            name="methods", labels=list(METHODS), active=[0, 1, 2], sizing_mode="stretch_width",
+            stylesheets=[coloured([COLOUR[name] for name in METHODS], "label")])
+        self.says = Div(name="says", sizing_mode="stretch_width")
+        for widget in (self.condition, self.lr, self.momentum, self.steps):
+            widget.on_change("value", self._changed)
+        self.methods.on_change("active", self._changed)
+        self.surface.on_change("value", lambda attr, old, new: self.choose())
+        self.controls = Column(
+            self.surface, self.condition, self.lr, self.momentum, self.steps,
+            heading("methods"), self.methods, heading("what happens"), self.says,
+            name="landscape-controls", sizing_mode="stretch_width", spacing=4)
+
+    def _make_charts(self) -> None:
+        self.lines = ColumnDataSource({name: [] for name in COLUMNS}, name="paths")
+        self.begin = ColumnDataSource({"x": [], "y": []}, name="start")
+        self.lines.js_on_change("data", CustomJS(args={"drawn": self.begin}, code=DRAWN))
+        self.begin.on_change("tags", self._drawn)
+        self.minima = ColumnDataSource({"x": [], "y": [], "colour": []})
+        self.map = chart("landscape-surface", "drag the square to start elsewhere",
+                         x_range=Range1d(), y_range=Range1d())
+        self.map.grid.visible = self.map.axis.visible = False
+        levels = np.geomspace(1e-4, 1, LEVELS)
+        x = np.linspace(0, 1, 3)
+        self._contours = self.map.contour(x, x, np.outer(x, x), levels=[0, *levels],
+                                          fill_color=shades(LEVELS), line_color="#9fb0c3",
+                                          line_width=0.6)
+        self.map.multi_line("x", "y", source=self.lines, line_color="colour", line_width=2,
+                            line_join="round")
+        self.map.scatter("x", "y", source=self.minima, marker="star", size=20, fill_color="colour",
+                         line_color=INK)
+        self.map.scatter("end_x", "end_y", source=self.lines, marker="marker", size=10,
+                         fill_color="colour", line_color="white", line_width=1.5)
+        self.map.scatter("x", "y", source=self.begin, marker="square", size=15, fill_color=INK,
+                         line_color="white", line_width=2)
+        self.values = chart("landscape-values", "value", "step", y_axis_type="log",
+                            x_range=Range1d(), y_range=Range1d(1, 10))
+        self.speeds = chart("landscape-speeds", "velocity: length of each step", "step",
+                            y_axis_type="log", x_range=self.values.x_range,
+                            y_range=Range1d(1, 10))
+        for where, name in ((self.values, "value"), (self.speeds, "speed")):
+            where.multi_line("step", name, source=self.lines, line_color="colour", line_width=2)
+        self.map.on_event(PanStart, self._grab)
+        self.map.on_event(Pan, self._drag)
+        self.map.on_event(PanEnd, self._drop)
+        self.map.on_event(Tap, lambda event: self._move(event.x, event.y))
+
+    # What they do ---------------------------------------------------------------------------------
+
+    def _changed(self, attr: str, old: Any, new: Any) -> None:
+        self._wanted = True
+        self._draw_next()
+
+    def _draw_next(self) -> None:
+        """Show what is wanted, unless the browser is still drawing what was wanted before.
+
+        So pictures never queue up: while a slider moves, each is of its latest place.
+        """
+        drawing = time.monotonic() - self._sent < PATIENCE
+        if not self._wanted or (drawing and self._document is not None):
+            return
+        self._wanted, self._sent = False, time.monotonic()
+        self.update()
+        if self._document is not None:      # if no answer comes, as from a page that is hidden
+            self._document.add_timeout_callback(self._draw_next, 1000 * PATIENCE + 10)
+
+    def _drawn(self, attr: str, old: Any, new: Any) -> None:
+        self._sent, still = -math.inf, not self._wanted
+        self._draw_next()
+        self._say(at_once=still)
+
+    def _say(self, at_once: bool) -> None:
+        """Show the sentences, but while a slider moves only now and then: they cost as much."""
+        now = time.monotonic()
+        if self._text != self.says.text and (at_once or now - self._said > SAY):
+            self.says.text, self._said = self._text, now
+
+    def choose(self) -> None:
+        """Show another surface, from its start and with its learning rate."""
+        surface = self._surface()
+        self.start = surface.start
+        self.condition.visible = surface.name == "ravine"
+        self.lr.value = round(math.log10(surface.lr["momentum"]), 2)
+        self._changed("", None, None)
+
+    def _surface(self) -> Surface:
+        if self.surface.value == "ravine":
+            return ravine(round(10 ** self.condition.value, 3), angle=20)
+        return SURFACES[str(self.surface.value)]
+
+    def _grab(self, event: Any) -> None:
+        (left, right), (low, high) = self._surface().bounds
+        apart = math.hypot((event.x - self.start[0]) / (right - left),
+                           (event.y - self.start[1]) / (high - low))
+        self._dragging = apart < 0.12
+
+    def _drag(self, event: Any) -> None:
+        if self._dragging:
+            self._move(event.x, event.y)
+
+    def _drop(self, event: Any) -> None:
+        self._drag(event)
+        self._dragging = False
+
+    def _move(self, x: float | None, y: float | None) -> None:
+        """Start at this place, but within the picture."""
+        if x is None or y is None:
+            return
+        bounds = self._surface().bounds
+        at = [min(max(float(v), low), high) for v, (low, high) in zip((x, y), bounds, strict=True)]
+        self.start = at[0], at[1]
+        self._changed("", None, None)
+
+    def update(self) -> None:
+        """Compute the paths and show them."""
+        surface = replace(self._surface(), start=self.start)
+        lr, m = 10 ** float(self.lr.value), float(self.momentum.value)
+        names = [list(METHODS)[i] for i in sorted(self.methods.active)]
+        found = paths(surface, int(self.steps.value),
+                      {name: METHODS[name](m) for name in names}, lr=lr)
+        self._draw_surface(surface)
+        self.lines.data = columns(found, lr, m)
+        self.values.x_range.end = int(self.steps.value)
+        for where, name in ((self.values, "value"), (self.speeds, "speed")):
+            set_decades(where.y_range, self.lines.data[name])
+        if self.start != self._at:
+            self._at = self.start
+            self.begin.data = {"x": [self.start[0]], "y": [self.start[1]]}
+        self._text = "".join(
+            f'<p style="margin:0 0 6px"><b style="color:{COLOUR[name]}">{escape(name)}</b> '
+            f'{escape(sentence(name, path, lr, m))}.</p>' for name, path in found.items()) or (
+            f'<p style="color:{FAINT}">Choose a method.</p>')
+        self._say(at_once=self._document is None)
+        self.updates += 1
+
+    def _draw_surface(self, surface: Surface) -> None:
+        """Draw the contours, unless it is the surface that is there."""
+        key = surface.name, float(self.condition.value)
+        if key == self._shown:
+            return
+        self._shown = key
+        (left, right), (low, high) = surface.bounds
+        x, y = np.linspace(left, right, POINTS), np.linspace(low, high, POINTS)
+        values = surface.function(*np.meshgrid(x, y))
+        self._contours.set_data(contour.contour_data(
+            x, y, np.minimum(values / values.max(), 1.0),
+            levels=[0, *np.geomspace(1e-4, 1, LEVELS)]))
+        self.map.x_range.update(start=left, end=right)
+        self.map.y_range.update(start=low, end=high)
+        self.minima.data = {"x": [at[0] for at in surface.minima],
+                            "y": [at[1] for at in surface.minima],
+                            "colour": [INK, *["white"] * (len(surface.minima) - 1)]}
+
+
+def columns(found: Mapping[str, Trajectory], lr: float, momentum: float) -> dict[str, Any]:
+    """Return all that is drawn of the paths: a row for each method."""
+    paths = list(found.values())
+    rows = {"x": [path.points[:, 0] for path in paths], "y": [path.points[:, 1] for path in paths],
+            "step": [np.arange(path.steps + 1, dtype=np.int32) for path in paths],
+            "value": [np.maximum(path.values, LOWEST) for path in paths],
+            "speed": [speeds(path) for path in paths],
+            "end_x": [path.points[-1, 0] for path in paths],
+            "end_y": [path.points[-1, 1] for path in paths],
+            "marker": ["x" if path.diverged else "circle" for path in paths],
+            "colour": [COLOUR[name] for name in found], "label": list(found),
+            "lr": [lr] * len(paths), "momentum": [momentum] * len(paths)}
+    return {name: rows[name] for name in COLUMNS}
+
+
+def set_decades(span: Any, curves: Sequence[Any]) -> None:
+    """Let an axis span whole decades: it then seldom changes, which would cost time."""
+    numbers = np.concatenate(curves) if curves else np.ones(1)
+    numbers = numbers[np.isfinite(numbers)]
+    low = math.floor(math.log10(max(numbers.min(), LOWEST))) if numbers.size else 0
+    high = math.ceil(math.log10(max(numbers.max(), LOWEST))) if numbers.size else 1
+    ends = 10.0 ** low, 10.0 ** max(high, low + 1)
+    if (span.start, span.end) != ends:
+        span.update(start=ends[0], end=ends[1])
+
+
+def speeds(path: Trajectory) -> Any:
+    """Return the length of each step, one as many as there are points."""
+    lengths = np.hypot(*np.diff(path.points, axis=0).T)
+    return np.maximum(np.append(lengths, np.nan), LOWEST)
+
+
+def shades(count: int) -> list[str]:
+    """Return colours from white, for low, to a soft blue."""
+    low, high = np.array([255, 255, 255]), np.array([176, 196, 218])
+    return ["#{:02x}{:02x}{:02x}".format(*np.rint(low + (high - low) * t ** 1.2).astype(int))
+            for t in np.linspace(0, 1, count)]
