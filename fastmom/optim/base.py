@@ -167,6 +167,8 @@ class Optimizer(Stateful):
                 apart: Sequence[dict[str, Array]] = (),
                 masters: Sequence[Array | None] = ()) -> None:
         """Use this engine, whose parameters are those of the groups, from now on."""
+        engine.no_rows = None if self.takes_rows else (
+            f"which {type(self).__name__} does not take; SGD, Adagrad, Adam and AdamW do")
         first = 0 if self._engine is None else len(self._engine.params)
         self._engine, self.param_groups = engine, groups
         self._apart += apart
@@ -202,10 +204,11 @@ class Optimizer(Stateful):
 
         Parameters
         ----------
-        grads : list or tuple of (ndarray, WeightedSum or None)
+        grads : list or tuple of (ndarray, WeightedSum, RowGrad or None)
             One for each parameter, with its dtype and shape, C-contiguous; read only. Those of
             float32 parameters may be float16 or bfloat16 as well. A `WeightedSum` of such arrays is
-            added up on the way. None leaves the parameter and its state untouched.
+            added up on the way, a `RowGrad` touches some rows alone. None leaves the parameter and
+            its state untouched.
 
         Returns
         -------

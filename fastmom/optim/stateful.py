@@ -26,6 +26,7 @@ class Stateful(Grouped):
     precise_state_names: ClassVar[Collection[str]] = ()     # in the parameter's dtype always
     slow_state_names: ClassVar[Collection[str]] = ()    # in another only if a dict names them
     square_state_names: ClassVar[Collection[str]] = ()  # of the precise, means of squares
+    takes_rows: ClassVar[bool] = False          # its rule works on some rows as on all: `RowGrad`
     needs_masters: ClassVar[bool] = False       # it changes the parameters in NumPy
 
     def _bound_engine(self) -> Engine:
