@@ -219,17 +219,8 @@ cdef class Gradients(Bound):
         """Raise if a gradient of rows does not fit."""
         param = self.params[i]
         cdef tuple shape = shape_of(param)
-        cdef int k
         if self.no_rows is not None:
             raise TypeError(f"grads[{i}] is a RowGrad, {self.no_rows}")
-        if self.averaged:
-            raise TypeError(f"grads[{i}] is a RowGrad, and an EMA averages params[{i}] in the step: "
-                            f"that moves the average of all rows. Average without "
-                            f"optimizer=, or give the whole gradient")
-        for k in range(self.plan.n_arrays):
-            if self.plan.tensors[i].shift[k]:
-                raise TypeError(f"grads[{i}] is a RowGrad, and the state of params[{i}] is kept in "
-                                f"blocks of numbers; use a state_dtype of 16 bits or none")
         if not shape:
             raise ValueError(f"grads[{i}] is a RowGrad, and params[{i}] has no axis")
         if shape_of(rows) != shape_of(values)[:1] or shape_of(values)[1:] != shape[1:]:

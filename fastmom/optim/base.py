@@ -167,8 +167,7 @@ class Optimizer(Stateful):
                 apart: Sequence[dict[str, Array]] = (),
                 masters: Sequence[Array | None] = ()) -> None:
         """Use this engine, whose parameters are those of the groups, from now on."""
-        engine.no_rows = None if self.takes_rows else (
-            f"which {type(self).__name__} does not take; SGD, Adagrad, Adam and AdamW do")
+        engine.no_rows = self._no_rows(engine)
         first = 0 if self._engine is None else len(self._engine.params)
         self._engine, self.param_groups = engine, groups
         self._apart += apart
