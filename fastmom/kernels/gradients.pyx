@@ -25,6 +25,7 @@ from fastmom.kernels.rules cimport FLOAT64
 from fastmom.kernels.sweep cimport GRADIENT, ROWS, Entry, Source, Tensor, cut
 from fastmom.kernels.touched cimport find_starts, read_rows, sort_rows
 
+from fastmom.kernels.interchange import shared
 from fastmom.kernels.row_grads import ROWS as ROW_DTYPES, RowGrad
 from fastmom.kernels.sums import WeightedSum
 
@@ -131,6 +132,11 @@ cdef class Gradients(Bound):
             return self._take_sum(i)
         if type(grad) is RowGrad:
             return self._take_rows(i)
+        if not cnp.PyArray_Check(grad):
+            other, grad = grad, shared(grad, f"grads[{i}]")
+            Py_INCREF(grad)
+            self.grads[i] = <PyObject*>grad
+            Py_DECREF(other)
         if isinstance(grad, np.generic) and PyArray_NDIM(<RawArray*>param) == 0:
             scalar, grad = grad, np.array(grad)     # arithmetic on arrays without axes gives scalars
             Py_INCREF(grad)

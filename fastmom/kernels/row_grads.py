@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastmom.kernels.interchange import shared
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -82,6 +84,7 @@ class RowGrad:
 
     def __init__(self, rows: NDArray[np.int64 | np.int32],
                  values: NDArray[np.float32 | np.float64]) -> None:
+        rows, values = shared(rows, "rows"), shared(values, "values")
         for name, array, allowed in (("rows", rows, ROWS), ("values", values, VALUES)):
             if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
                 raise TypeError(f"{name} must be a NumPy array, not {type(array).__name__}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from fastmom.kernels import Engine
+from fastmom.kernels.interchange import share_params
 from fastmom.optim.copying import refuse_shallow_copy
 from fastmom.optim.formats import BLOCKS, SQUARES, WORDS
 from fastmom.optim.hyper import Choice, Flag, Formats, Limit, Number, argument
@@ -32,6 +33,11 @@ class Optimizer(Stateful):
     so far and returns the value for the coming one, such as those in `fastmom.optim.schedules`.
 
     Nothing of the gradients is kept after a step, and new arrays cost no more than the same again.
+
+    Parameters and gradients may be other libraries' arrays in the processor's memory as well: what
+    speaks DLPack (PyTorch, JAX), NumPy's array interface or the buffer protocol (`array.array`,
+    `memoryview`). They are used where they lie, without a copy, or refused; `param_groups` then
+    holds NumPy arrays on their memory.
     """
 
     params: InitVar[Params | None] = None
@@ -118,6 +124,7 @@ class Optimizer(Stateful):
         if self._engine is not None:
             raise RuntimeError(f"this {type(self).__name__} is bound to its parameters already")
         groups = self._make_groups(params)
+        share_params(groups)
         arrays = [array for group in groups for array in group["params"]]
         if not arrays:
             raise ValueError("params is empty; expected at least one array")
@@ -156,6 +163,7 @@ class Optimizer(Stateful):
         new = self._make_group("group", len(self.param_groups), group)
         if not new["params"]:
             raise ValueError("params of the group is empty; expected at least one array")
+        share_params([new], len(engine.params))
         first, arrays = len(engine.params), new["params"]
         masters = new_masters(arrays, first, self._options["master"], None)
         state, apart = self._new_state(tensors(arrays, masters), first)
