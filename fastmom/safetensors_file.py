@@ -75,8 +75,8 @@ class Archive:
             self._text = np.frombuffer(texts.get(TEXT, "").encode(), np.uint8)
             self._checksums = _table(texts, CHECKSUMS)
             records = _table(texts, RECORDS)
-            self.members = {name: self._member(name, records.get(name, 0))
-                            for name in self._file.keys()}
+            names = self._file.keys()
+            self.members = {name: self._member(name, records.get(name, 0)) for name in names}
             if TEXT in texts:
                 if META in self.members:
                     raise ValueError(f"an array has the name {META!r}")
@@ -93,7 +93,7 @@ class Archive:
         self._file.__exit__(None, None, None)
 
     def _member(self, name: str, record: int) -> Member:
-        """Return what the file declares of an array, of records of so many bytes if that is not 0."""
+        """Return what the file declares of an array, or of one of records of so many bytes."""
         tensor = self._file.get_slice(name)
         kind, shape = tensor.get_dtype(), tuple(tensor.get_shape())
         if kind not in TYPES:
@@ -193,8 +193,8 @@ def _under_own_names(content: Mapping[str, Any], arrays: Mapping[str, Any],
     own = {entry[MARK]: name for entry, name in zip(entries, names, strict=True)}
     for name in names:
         if name in ("__metadata__", META) or (name in arrays and name not in own):
-            raise ValueError(f"params[{name!r}] cannot have this name in a {SUFFIX} file; it means "
-                             f"something else there")
+            raise ValueError(f"params[{name!r}] cannot have this name in a {SUFFIX} file, where it "
+                             f"means something else")
     params = [{**entry, MARK: own[entry[MARK]]} for entry in entries]
     return ({**content, "params": params},
             {own.get(name, name): array for name, array in arrays.items()})

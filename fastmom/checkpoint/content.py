@@ -39,8 +39,9 @@ def save(path: str | os.PathLike[str], *, params: Arrays | None = None,
     path : path-like
         Ends in ``.npz``, or in ``.safetensors`` for a file of the library of that name, which needs
         to be installed: others read it too, and arrays have the names of `params`, or
-        ``params/0``, and ``optimizer/state/0/velocity``. `latest` finds ``checkpoint-00000042.npz`` and the like. A symbolic link
-        is followed; a file that is there keeps its permissions.
+        ``params/0``, and ``optimizer/state/0/velocity``. `latest` finds
+        ``checkpoint-00000042.npz`` and the like. A symbolic link is followed; a file that is there
+        keeps its permissions.
     params : list or dict of ndarray, optional
         Numbers of any kind and shape: parameters, and say the averages of an `EMA`.
     optimizer : Optimizer, optional

@@ -32,8 +32,9 @@ def numbered(directory: str | os.PathLike[str]) -> list[Path]:
 def latest(directory: str | os.PathLike[str]) -> Path | None:
     """Return the whole checkpoint with the highest number, or None if there is none.
 
-    Checks files ``checkpoint-<number>.npz`` and ``.safetensors`` with their checksums, from the highest number down to
-    the first without damage. `load_latest` also loads it, and reads it only once.
+    Checks files ``checkpoint-<number>.npz`` and ``.safetensors`` with their checksums, from the
+    highest number down to the first without damage. `load_latest` also loads it, and reads it only
+    once.
 
     Warns
     -----

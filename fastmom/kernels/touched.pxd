@@ -11,7 +11,7 @@ cdef extern from "platform.h" nogil:
     void fm_prefetch(const char*)
 
 cdef enum:
-    AHEAD = 32               # rows: by so many the memory is asked for before it is needed
+    AHEAD = 8               # rows: by so many the memory is asked for before it is needed
 
 cdef Py_ssize_t read_rows(Entry* entries, const char* rows, bint wide, Py_ssize_t n,
                           Py_ssize_t limit) noexcept
