@@ -206,8 +206,8 @@ def _storable(name: str, array: Any) -> Any:
         shape = (*array.shape, array.dtype.itemsize)
         return np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(shape)
     if (dtype := array.dtype.newbyteorder("<")) not in HELD:
-        raise TypeError(f"{name} has dtype {array.dtype}, which a {SUFFIX} file cannot hold; a .npz "
-                        f"file can")
+        raise TypeError(f"{name} has dtype {array.dtype}, which a {SUFFIX} file cannot hold; a "
+                        f".npz file can")
     return np.asarray(array, dtype, order="C")
 
 

@@ -76,7 +76,8 @@ def save(path: str | os.PathLike[str], *, params: Arrays | None = None,
     """
     target = Path(path)
     if target.suffix not in (".npz", safetensors_file.SUFFIX):
-        raise ValueError(f"path must end in .npz or {safetensors_file.SUFFIX}, not {str(path)!r}")
+        raise ValueError(f"path must end in .npz, not {str(path)!r}; or in "
+                         f"{safetensors_file.SUFFIX}")
     if rng is not None and not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng must be a numpy.random.Generator, not {type(rng).__name__}")
     content: dict[str, Any] = {

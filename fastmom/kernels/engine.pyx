@@ -20,7 +20,7 @@ from fastmom.kernels.sweep cimport (CHUNK, DIRECTION_SUMS, GRADIENT, GRADIENT_SU
 from fastmom.kernels.system cimport flushing
 
 from fastmom.kernels.loops_baseline import rules
-from fastmom.kernels.row_grads import coalesced
+from fastmom.kernels.row_grads import check_finite
 from fastmom.kernels.sums import describe
 
 
@@ -312,7 +312,7 @@ cdef class Engine(Gradients):
         for i in range(self.plan.n_tensors):
             grad, total = <object>self.grads[i], ()
             if type(grad) is tuple and self.plan.tensors[i].sources == ROWS:
-                self._raise_nonfinite_row(i, grad[0], grad[1])
+                check_finite(f"grads[{i}]", grad[0], grad[1])
                 continue
             if type(grad) is tuple:
                 total, grad = grad, np.empty(shape_of(self.params[i]), dtype_of(self.params[i]))
@@ -322,13 +322,4 @@ cdef class Engine(Gradients):
                 where = np.unravel_index(np.argmin(finite), finite.shape)
                 raise FloatingPointError(f"grads[{i}] is {np.asarray(grad)[where]} at index "
                                          f"{tuple(map(int, where))}{describe(total, where)}")
-        return 0
-
-    cdef int _raise_nonfinite_row(self, Py_ssize_t i, rows, values) except -1:
-        distinct, sums = coalesced(rows, values)
-        finite = np.isfinite(sums)
-        if not finite.all():
-            k, *where = map(int, np.unravel_index(np.argmin(finite), finite.shape))
-            raise FloatingPointError(f"grads[{i}] is {sums[(k, *where)]} at index "
-                                     f"{(int(distinct[k]), *where)}")
         return 0

@@ -117,10 +117,14 @@ class RowGrad:
         return f"RowGrad(<{self._rows.size} rows of {self._values.dtype} {self._values.shape[1:]}>)"
 
 
-def coalesced(rows: NDArray[Any], values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the rows, each once and in order, and the sums of their values."""
+def check_finite(where: str, rows: NDArray[Any], values: NDArray[Any]) -> None:
+    """Raise FloatingPointError for the first row with a sum that is a NaN or infinite."""
     distinct, places = np.unique(rows, return_inverse=True)
     sums = np.zeros((len(distinct), *values.shape[1:]), values.dtype)
     with np.errstate(all="ignore"):
         np.add.at(sums, places, values)
-    return distinct, sums
+    finite = np.isfinite(sums)
+    if not finite.all():
+        k, *rest = map(int, np.unravel_index(np.argmin(finite), finite.shape))
+        raise FloatingPointError(f"{where} is {sums[(k, *rest)]} at index "
+                                 f"{(int(distinct[k]), *rest)}")
