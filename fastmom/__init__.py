@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fastmom.config import get_flush_subnormals as get_flush_subnormals
     from fastmom.config import set_flush_subnormals as set_flush_subnormals
     from fastmom.config import show_config as show_config
+    from fastmom.kernels.row_grads import RowGrad as RowGrad
     from fastmom.kernels.sums import WeightedSum as WeightedSum
     from fastmom.optim import LAMB as LAMB
     from fastmom.optim import LARS as LARS
@@ -55,6 +56,7 @@ LAZY = {
     "EMA": "fastmom.optim.ema",
     "ExponentialSmoothing": "fastmom.smoothing",
     "GradientAccumulation": "fastmom.optim.accumulation",
+    "RowGrad": "fastmom.kernels.row_grads",
     "WeightedSum": "fastmom.kernels.sums",
     "checkpoint": "fastmom.checkpoint",
     "data": "fastmom.data",

@@ -4,6 +4,10 @@ The file is an ordinary `.npz` without pickles: `numpy.load` opens it. Its membe
 JSON, as bytes, in which ``{"__array__": name}`` stands for the member of that name. It is written
 beside its target, forced to the disk and moved into place, so that it is there whole or not at all.
 
+With the suffix ``.safetensors`` it is one of that library's files, for programs that read those:
+the JSON is among its texts, and so are checksums. Of such a file by another program all arrays are
+`params`, by their names, or a list if these are ``params/0``, ``params/1``, ...
+
 `content` defines what a file holds, `restore` puts it back into a training, `directory` finds the
 newest of several files.
 """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastmom import npz
+from fastmom import npz, safetensors_file
 from fastmom.checkpoint import restore
 from fastmom.checkpoint.errors import fitting, reading
 from fastmom.checkpoint.restore import Arrays
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from fastmom.optim.base import Optimizer
 
 FORMAT = 1
-META = "checkpoint"
+META = safetensors_file.META
+Archive = npz.Archive | safetensors_file.Archive
 KEYS = {"format", "names", "params", "optimizer", "rng", "epoch", "extra"}
 
 
@@ -36,8 +37,11 @@ def save(path: str | os.PathLike[str], *, params: Arrays | None = None,
     Parameters
     ----------
     path : path-like
-        Ends in ``.npz``. `latest` finds ``checkpoint-00000042.npz`` and the like. A symbolic link
-        is followed; a file that is there keeps its permissions.
+        Ends in ``.npz``, or in ``.safetensors`` for a file of the library of that name, which needs
+        to be installed: others read it too, and arrays have the names of `params`, or
+        ``params/0``, and ``optimizer/state/0/velocity``. `latest` finds
+        ``checkpoint-00000042.npz`` and the like. A symbolic link is followed; a file that is there
+        keeps its permissions.
     params : list or dict of ndarray, optional
         Numbers of any kind and shape: parameters, and say the averages of an `EMA`.
     optimizer : Optimizer, optional
@@ -71,8 +75,9 @@ def save(path: str | os.PathLike[str], *, params: Arrays | None = None,
     (3, array([0., 0.]), 0)
     """
     target = Path(path)
-    if target.suffix != ".npz":
-        raise ValueError(f"path must end in .npz, not {str(path)!r}")
+    if target.suffix not in (".npz", safetensors_file.SUFFIX):
+        raise ValueError(f"path must end in .npz, not {str(path)!r}; or in "
+                         f"{safetensors_file.SUFFIX}")
     if rng is not None and not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng must be a numpy.random.Generator, not {type(rng).__name__}")
     content: dict[str, Any] = {
@@ -84,6 +89,9 @@ def save(path: str | os.PathLike[str], *, params: Arrays | None = None,
     arrays: dict[str, Any] = {}
     content = {name: npz.packed(name, value, arrays) for name, value in content.items()}
     content["extra"] = npz.packed("extra", extra, None)
+    if target.suffix == safetensors_file.SUFFIX:
+        safetensors_file.write(target, content, arrays)
+        return
     text = np.frombuffer(json.dumps(content).encode(), np.uint8)
     npz.write(target, {META: text, **arrays})
 
@@ -131,7 +139,7 @@ class OpenCheckpoint(Checkpoint):
     no content.
     """
 
-    archive: npz.Archive
+    archive: Archive
     content: dict[str, Any]     # with an array's name in the place of the array
 
     def read(self) -> Checkpoint:
@@ -239,7 +247,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[OpenCheckpoint]:
     """
     where = Path(path)
     with reading(where):
-        archive = npz.Archive(path)
+        archive = archive_of(where)
     with archive:
         with reading(where):
             content = _content(archive)
@@ -247,7 +255,13 @@ def opened(path: str | os.PathLike[str]) -> Iterator[OpenCheckpoint]:
         yield OpenCheckpoint(**fields, path=where, archive=archive, content=content)
 
 
-def _with_stand_ins(content: dict[str, Any], archive: npz.Archive) -> dict[str, Any]:
+def archive_of(path: Path) -> Archive:
+    """Open the file by its suffix; raise as the archives do."""
+    kind = safetensors_file if path.suffix == safetensors_file.SUFFIX else npz
+    return kind.Archive(path)
+
+
+def _with_stand_ins(content: dict[str, Any], archive: Archive) -> dict[str, Any]:
     """Put arrays that take no memory where those of the file belong, each of them once."""
     unused = {name: member for name, member in archive.members.items() if name != META}
 
@@ -262,7 +276,10 @@ def _with_stand_ins(content: dict[str, Any], archive: npz.Archive) -> dict[str, 
     return result
 
 
-def _content(archive: npz.Archive) -> dict[str, Any]:
+def _content(archive: Archive) -> dict[str, Any]:
+    if isinstance(archive, safetensors_file.Archive) and META not in archive.members:
+        names, params = archive.weights         # of any program
+        return {**dict.fromkeys(KEYS), "format": FORMAT, "names": names, "params": params}
     if META not in archive.members:
         raise ValueError(f"it has no member {META!r}: it is no checkpoint of fastmom")
     content = json.loads(archive.read(META).tobytes())

@@ -9,16 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from fastmom import npz
-from fastmom.checkpoint.content import Checkpoint, load
+from fastmom.checkpoint.content import Checkpoint, archive_of, load
 from fastmom.checkpoint.errors import DamagedError, reading
 
-NAME = re.compile(r"checkpoint-([0-9]+)\.npz")
+NAME = re.compile(r"checkpoint-([0-9]+)\.(?:npz|safetensors)")
 Result = TypeVar("Result")
 
 
 def numbered(directory: str | os.PathLike[str]) -> list[Path]:
-    """Return the entries named ``checkpoint-<number>.npz``, by their numbers.
+    """Return the entries named ``checkpoint-<number>.npz`` or ``.safetensors``, by their numbers.
 
     Raises
     ------
@@ -33,8 +32,9 @@ def numbered(directory: str | os.PathLike[str]) -> list[Path]:
 def latest(directory: str | os.PathLike[str]) -> Path | None:
     """Return the whole checkpoint with the highest number, or None if there is none.
 
-    Checks files ``checkpoint-<number>.npz`` with their checksums, from the highest number down to
-    the first without damage. `load_latest` also loads it, and reads it only once.
+    Checks files ``checkpoint-<number>.npz`` and ``.safetensors`` with their checksums, from the
+    highest number down to the first without damage. `load_latest` also loads it, and reads it only
+    once.
 
     Warns
     -----
@@ -102,6 +102,6 @@ def _first(directory: str | os.PathLike[str], load: Callable[[Path], Result]) ->
 
 
 def _checked(path: Path) -> Path:
-    with reading(path), npz.Archive(path) as archive:
+    with reading(path), archive_of(path) as archive:
         archive.check()
     return path

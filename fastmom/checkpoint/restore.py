@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from fastmom.npz import BFLOAT16
 from fastmom.optim.state import prepare
 from fastmom.optim.state_checks import check_fits
 
@@ -41,7 +42,7 @@ def named(params: Any) -> Iterator[tuple[str, Any]]:
     for where, array in pairs:
         if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
             raise TypeError(f"{where} must be a NumPy array, not {type(array).__name__}")
-        if array.dtype.kind not in "biufc":
+        if array.dtype.kind not in "biufc" and array.dtype.name != BFLOAT16:
             raise TypeError(f"{where} has dtype {array.dtype}, which is not of numbers")
         yield where, array
 

@@ -14,7 +14,7 @@ from fastmom.kernels.arrays cimport (Gap, MemoryMap, RawArray, Slot, bind_slot, 
                                      dtype_of, item_of, shape_of, size_of)
 from fastmom.kernels.codecs cimport FLOAT16, NATIVE
 from fastmom.kernels.formats cimport format_of
-from fastmom.kernels.rules cimport FLOAT64, MAX_ARRAYS, Form
+from fastmom.kernels.rules cimport FLOAT64, MAX_ARRAYS, Factors, Form
 from fastmom.kernels.sweep cimport (CHUNK, GRADIENT, LINE, STATE, Chunk, Row, SquareSum, Tensor,
                                     cut)
 
@@ -41,6 +41,7 @@ cdef class Bound:
 
     def __cinit__(self, list params, list state, bint averaged=False, bint stochastic=False):
         cdef Py_ssize_t n = len(params), chunks = 0, i
+        cdef Tensor* t
         # Nobody else holds these views of the state, so only their memory needs watching.
         self.state = [tuple([array.view() for array in arrays]) for arrays in state]
         for i in range(n):
@@ -55,7 +56,6 @@ cdef class Bound:
         self.plan.average = self.plan.n_arrays - 1 if averaged else 0
         for i in range(n):
             chunks += (size_of(<RawArray*>params[i]) + CHUNK - 1) // CHUNK
-        self.plan.n_chunks = chunks
         self.slots = <Slot*>calloc(max(1, n), sizeof(Slot))
         self.watched = <Slot*>calloc(max(1, n * self.plan.n_arrays), sizeof(Slot))
         self.gaps = <Gap*>calloc(max(1, n), sizeof(Gap))
@@ -68,7 +68,9 @@ cdef class Bound:
                 and self.plan.rows and self.plan.chunks and self.plan.partial):
             raise MemoryError()
         for i in range(n):
-            self.plan.tensors[i].size = size_of(<RawArray*>params[i])
+            t = &self.plan.tensors[i]
+            t.size = t.extent = size_of(<RawArray*>params[i])
+            t.factors, t.sign, t.scale[0] = Factors(1, 1, 1), 1, 1
             self._find_form(i)
         cut(&self.plan)
         self._bind_memory()
@@ -83,6 +85,8 @@ cdef class Bound:
         free(self.plan.chunks)
         free(self.plan.partial)
         free(self.plan.sources)
+        free(self.plan.entries)
+        free(self.plan.starts)
 
     cdef int _find_form(self, Py_ssize_t i) except -1:
         """Set the form of a tensor's arrays, which is its place in FORMS."""

@@ -21,6 +21,7 @@ class Engine(Gradients):
     nonfinite: str
     blocked_by: str | None
     parts: int
+    no_rows: str | None
     def __new__(cls, params: list[Any], state: list[Any], averaged: bool = False,
                 stochastic: bool = False) -> Engine: ...
     def extended(self, params: list[Any], state: list[Any]) -> Engine: ...

@@ -16,10 +16,11 @@ from fastmom.kernels.gradients cimport Gradients
 from fastmom.kernels.loops cimport loops
 from fastmom.kernels.rules cimport FLOAT64, Rule
 from fastmom.kernels.sweep cimport (CHUNK, DIRECTION_SUMS, GRADIENT, GRADIENT_SUMS,
-                                    LOADED_SUMS, UPDATE, Tensor, add_up, sweep)
+                                    LOADED_SUMS, ROWS, UPDATE, Tensor, add_up, sweep)
 from fastmom.kernels.system cimport flushing
 
 from fastmom.kernels.loops_baseline import rules
+from fastmom.kernels.row_grads import check_finite
 from fastmom.kernels.sums import describe
 
 
@@ -50,6 +51,7 @@ cdef class Engine(Gradients):
         self.norm, self.scale, self.nonfinite = np.nan, 1.0, "ignore"
         self.clip_norm = self.clip_norm_per_tensor = self.clip_value = INFINITY
         self.plan.uniform = NAN
+        self.no_rows = "which this engine does not take"
 
     cdef int _check_idle(self, long long now=-1) except -1:
         if self._busy or (now >= 0 and now != self.iterations):
@@ -174,7 +176,7 @@ cdef class Engine(Gradients):
         new.norm, new.scale, new.nonfinite = self.norm, self.scale, self.nonfinite
         new.clip_norm, new.clip_value = self.clip_norm, self.clip_value
         new.clip_norm_per_tensor = self.clip_norm_per_tensor
-        new.blocked_by, new.parts = self.blocked_by, self.parts
+        new.blocked_by, new.parts, new.no_rows = self.blocked_by, self.parts, self.no_rows
         return new
 
     def __reduce__(self):
@@ -309,6 +311,9 @@ cdef class Engine(Gradients):
         """Raise FloatingPointError for the first element that is a NaN or infinite."""
         for i in range(self.plan.n_tensors):
             grad, total = <object>self.grads[i], ()
+            if type(grad) is tuple and self.plan.tensors[i].sources == ROWS:
+                check_finite(f"grads[{i}]", grad[0], grad[1])
+                continue
             if type(grad) is tuple:
                 is_double = self.plan.tensors[i].form == FLOAT64
                 total, grad = grad, np.empty(shape_of(self.params[i]),

@@ -85,7 +85,7 @@ cdef inline Scaled root(SquareSum x) noexcept:
 
 cdef inline SquareSum tensor_sum(const Plan* plan, const Tensor* t, int which) noexcept:
     """Add one of the two sums of a tensor's chunks."""
-    return total(&plan.partial[2 * t.first + which], (t.size + CHUNK - 1) // CHUNK,
+    return total(&plan.partial[2 * t.first + which], (t.extent + CHUNK - 1) // CHUNK,
                  2 * sizeof(SquareSum))
 
 

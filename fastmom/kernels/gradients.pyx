@@ -16,14 +16,17 @@ import numpy as np
 
 from fastmom.kernels.arrays cimport (PyArray_BYTES, PyArray_DESCR, PyArray_FLAGS, PyArray_NDIM,
                                      READABLE, RawArray, check_array, data_of, dtype_of,
-                                     has_memory, is_plain_array, lies_in, same_shape, shape_of,
-                                     unchanged)
+                                     has_memory, is_plain_array, item_of, lies_in, same_shape,
+                                     shape_of, size_of, unchanged)
 from fastmom.kernels.bound cimport Bound, item_in, read_as
 from fastmom.kernels.codecs cimport FLOAT16, NATIVE, Format
 from fastmom.kernels.formats cimport format_of
 from fastmom.kernels.rules cimport FLOAT64
-from fastmom.kernels.sweep cimport GRADIENT, Source, Tensor
+from fastmom.kernels.sweep cimport GRADIENT, ROWS, Entry, Source, Tensor, cut
+from fastmom.kernels.touched cimport find_starts, read_rows, sort_rows
 
+from fastmom.kernels.interchange import shared
+from fastmom.kernels.row_grads import ROWS as ROW_DTYPES, RowGrad
 from fastmom.kernels.sums import WeightedSum
 
 cnp.import_array()          # for the type of arrays
@@ -65,7 +68,7 @@ cdef class Gradients(Bound):
         for i in range(self.plan.n_tensors):
             if not unchanged(&self.slots[i]):
                 self._bind_memory()
-        self.work = self.active = self.n_sources = 0
+        self.work = self.active = self.n_sources = self.n_entries = 0
         for i in range(self.plan.n_tensors):
             t, data = &self.plan.tensors[i], NULL
             if self.grads[i] != <PyObject*>None:
@@ -81,7 +84,23 @@ cdef class Gradients(Bound):
                 self.active += 1
             if t.data[GRADIENT] != data:    # the other threads would have to read it anew
                 t.data[GRADIENT] = data
+        if self.n_entries or self.by_rows:
+            self._lay_out()
         return 0
+
+    cdef void _lay_out(self) noexcept:
+        """Let the plan go over the rows touched, and over all of the other tensors."""
+        cdef Py_ssize_t i
+        cdef Tensor* t
+        self.work, self.by_rows = 0, False
+        for i in range(self.plan.n_tensors):
+            t = &self.plan.tensors[i]
+            t.extent = t.size
+            if t.data[GRADIENT] != NULL and t.sources == ROWS:
+                t.extent, self.by_rows = t.touched * t.width, True
+            if t.data[GRADIENT] != NULL:
+                self.work += t.extent
+        cut(&self.plan)
 
     cdef inline bint _is_read(self, Py_ssize_t i, const RawArray* grad) noexcept:
         """Let the plan read a gradient in its format; False if that takes a closer look."""
@@ -111,6 +130,13 @@ cdef class Gradients(Bound):
         param, grad = self.params[i], <object>self.grads[i]
         if type(grad) is WeightedSum:
             return self._take_sum(i)
+        if type(grad) is RowGrad:
+            return self._take_rows(i)
+        if not cnp.PyArray_Check(grad):
+            other, grad = grad, shared(grad, f"grads[{i}]")
+            Py_INCREF(grad)
+            self.grads[i] = <PyObject*>grad
+            Py_DECREF(other)
         if isinstance(grad, np.generic) and PyArray_NDIM(<RawArray*>param) == 0:
             scalar, grad = grad, np.array(grad)     # arithmetic on arrays without axes gives scalars
             Py_INCREF(grad)
@@ -160,6 +186,82 @@ cdef class Gradients(Bound):
             self.plan.sources, self.most_sources = longer, 2 * self.n_sources + 8
         self.plan.sources[self.n_sources] = source
         self.n_sources += 1
+        return 0
+
+    # Gradients of rows ---------------------------------------------------------------------------
+
+    cdef char* _take_rows(self, Py_ssize_t i) except NULL:
+        """Let the plan go over some rows; their arrays are held in the gradient's place."""
+        cdef Tensor* t = &self.plan.tensors[i]
+        cdef Py_ssize_t n, wrong, limit
+        cdef Entry* entries
+        grad = <object>self.grads[i]
+        cdef tuple held = (grad.rows, grad.values)
+        Py_INCREF(held)
+        self.grads[i] = <PyObject*>held
+        Py_DECREF(grad)
+        rows, values = held
+        self._check_rows(i, rows, values)
+        n, limit = size_of(<RawArray*>rows), shape_of(self.params[i])[0]
+        self._make_room(n)
+        entries = self.plan.entries + self.n_entries
+        wrong = read_rows(entries, data_of(rows), item_of(rows) == 8, n, limit)
+        if wrong < n:
+            raise ValueError(f"grads[{i}].rows[{wrong}] is {rows[wrong]}, which is no row of "
+                             f"params[{i}]: that has rows 0 to {limit - 1}" if limit else
+                             f"grads[{i}].rows has {n} entries, and params[{i}] no rows")
+        sort_rows(entries, self.plan.entries + self.most_entries, n, limit)
+        # each tensor's starts end with one entry more
+        t.first_entry, t.first_start = self.n_entries, self.n_entries + i
+        t.touched = find_starts(self.plan.starts + t.first_start, entries, n)
+        t.width = t.size // limit if limit else 0
+        t.sources = ROWS
+        read_as(t, NATIVE)
+        self.n_entries += n
+        self.by_rows = True
+        return data_of(values)
+
+    cdef int _check_rows(self, Py_ssize_t i, rows, values) except -1:
+        """Raise if a gradient of rows does not fit."""
+        param = self.params[i]
+        cdef tuple shape = shape_of(param)
+        if self.no_rows is not None:
+            raise TypeError(f"grads[{i}] is a RowGrad, {self.no_rows}")
+        if not shape:
+            raise ValueError(f"grads[{i}] is a RowGrad, and params[{i}] has no axis")
+        if shape_of(rows) != shape_of(values)[:1] or shape_of(values)[1:] != shape[1:]:
+            raise ValueError(f"grads[{i}] has values of shape {shape_of(values)}, expected "
+                             f"{(size_of(<RawArray*>rows), *shape[1:])} as params[{i}] has shape "
+                             f"{shape}")
+        real = self.dtypes[i][1]
+        if dtype_of(values) != real or dtype_of(rows) not in ROW_DTYPES:
+            raise TypeError(f"grads[{i}] has rows of {dtype_of(rows)} and values of "
+                            f"{dtype_of(values)}, expected int64 or int32 and {real} as for "
+                            f"params[{i}]")
+        for array, name in ((rows, "rows"), (values, "values")):
+            if PyArray_FLAGS(<RawArray*>array) & READABLE != READABLE or not has_memory(
+                    <RawArray*>array):
+                raise ValueError(f"grads[{i}].{name} was changed in place after the RowGrad was made")
+            self.memory.refuse(array, f"grads[{i}].{name}")
+        return 0
+
+    cdef int _make_room(self, Py_ssize_t n) except -1:
+        """Have room for n more entries, and as many to sort them."""
+        cdef Py_ssize_t most = 2 * (self.n_entries + n) + 8
+        cdef Entry* entries
+        cdef Py_ssize_t* starts
+        if self.plan.starts != NULL and self.n_entries + n <= self.most_entries:
+            return 0
+        entries = <Entry*>realloc(self.plan.entries, 2 * most * sizeof(Entry))
+        if entries != NULL:
+            self.plan.entries = entries
+        starts = <Py_ssize_t*>realloc(self.plan.starts,
+                                      (most + self.plan.n_tensors) * sizeof(Py_ssize_t))
+        if starts != NULL:
+            self.plan.starts = starts
+        if entries == NULL or starts == NULL:
+            raise MemoryError()
+        self.most_entries = most
         return 0
 
     cdef int _check(self, Py_ssize_t i, grad, str name, Py_ssize_t index) except -1:

@@ -42,6 +42,13 @@ static inline const char *fm_openmp_library(void) {
 static inline const char *fm_openmp_library(void) { return ""; }
 #endif
 
+/* Ask for the cache line of an address that may not be read yet. */
+#if defined(__GNUC__) || defined(__clang__)
+static inline void fm_prefetch(const char *address) { __builtin_prefetch(address, 1); }
+#else
+static inline void fm_prefetch(const char *address) { (void)address; }
+#endif
+
 /* Flush-to-zero and denormals-are-zero for the calling thread; returns the mode to restore. */
 #if defined(__SSE2__) || defined(_M_X64)
 #include <xmmintrin.h>

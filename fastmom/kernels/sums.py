@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastmom.kernels.interchange import shared
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -85,7 +87,7 @@ class WeightedSum:
         if isinstance(arrays, np.ndarray) or not isinstance(arrays, Sequence):
             raise TypeError(f"arrays must be a list or tuple of arrays, not "
                             f"{type(arrays).__name__}")
-        self.arrays = tuple(arrays)
+        self.arrays = tuple([shared(array, f"arrays[{k}]") for k, array in enumerate(arrays)])
         if not self.arrays:
             raise ValueError("arrays is empty; expected at least one array")
         for k, array in enumerate(self.arrays):

@@ -3,7 +3,7 @@
 from libc.stdint cimport uint64_t
 
 from fastmom.kernels.codecs cimport Format
-from fastmom.kernels.rules cimport MAX_ARRAYS, MAX_COEFFICIENTS, Factors, Form, Table
+from fastmom.kernels.rules cimport MAX_ARRAYS, MAX_COEFFICIENTS, Factors, Form, Rule, Table
 from fastmom.kernels.team cimport Pace
 
 cdef enum:
@@ -11,6 +11,7 @@ cdef enum:
     LINE = 64               # bytes of a cache line
     GRADIENT = 1            # place of the gradient among a tensor's arrays
     STATE = 2               # and of the first state buffer
+    ROWS = -1               # sources of a tensor whose gradient is of rows
     SHIFT = 600             # numbers are squared after multiplication with 2^-SHIFT, 1 or 2^SHIFT
 
 cdef enum Stage:
@@ -30,8 +31,13 @@ cdef struct Source:         # one of the arrays that a gradient is the weighted 
     Format format
     double weight
 
+cdef struct Entry:          # one of the rows that a gradient has values for
+    Py_ssize_t row          # of the parameter
+    Py_ssize_t place        # of its values among the gradient's
+
 cdef struct Tensor:
     Py_ssize_t size
+    Py_ssize_t extent       # elements that the step updates: all, or those of the rows touched
     Py_ssize_t first        # of its chunks
     Py_ssize_t lead         # elements before its first whole cache line
     int row                 # which of the plan's rows applies
@@ -46,8 +52,12 @@ cdef struct Tensor:
     Py_ssize_t item[MAX_ARRAYS]     # bytes of each 2^shift elements
     int shift[MAX_ARRAYS]
     Format format[MAX_ARRAYS]
-    Py_ssize_t sources      # how many its gradient is the sum of; 0: it is an array
+    Py_ssize_t sources      # how many its gradient is the sum of; 0: it is an array; or ROWS
     Py_ssize_t first_source
+    Py_ssize_t width        # elements of a row, where its gradient is of rows,
+    Py_ssize_t touched      # how many of them it has,
+    Py_ssize_t first_entry  # and where their entries and the starts of these begin
+    Py_ssize_t first_start
     bint relative           # its gradient is the parameter minus the sum
     bint staged             # some of its state, or itself, is not native
     char* copy              # its new parameters in another format, or NULL
@@ -69,6 +79,8 @@ cdef struct Plan:
     Row* rows
     SquareSum* partial      # two per chunk
     Source* sources         # of all tensors
+    Entry* entries          # of all tensors; of each in the order of the rows
+    Py_ssize_t* starts      # of each touched row's entries, and where the last one's end
     const Table* table
     Py_ssize_t n_tensors
     Py_ssize_t n_chunks
@@ -90,3 +102,9 @@ cdef int sweep(Plan* plan, Stage stage, Py_ssize_t work, int parts) except -1
 cdef void add_up(const Plan* plan, const Tensor* t, Py_ssize_t start, Py_ssize_t size, char* out,
                  char* spare) noexcept nogil
 cdef void cut(Plan* plan) noexcept
+
+
+cdef inline bint used(const Plan* plan, const Tensor* t, int j) noexcept nogil:
+    """Return whether the tensor's rule works on array j, a parameter or state."""
+    cdef const Rule* rule = &plan.table.rules[plan.rows[t.row].rule]
+    return j == 0 or j >= STATE and (rule.stored | rule.precise) >> (j - STATE) & 1

@@ -9,10 +9,10 @@ the elements, which the hardware's prefetchers follow.
 from libc.math cimport INFINITY
 
 from fastmom.kernels.codecs cimport Codec, drawn
-from fastmom.kernels.rules cimport (MAX_ARRAYS, SIDE_BY_SIDE, Direction, Factors, Rule, Stages,
-                                    Update)
+from fastmom.kernels.rules cimport MAX_ARRAYS, SIDE_BY_SIDE, Direction, Factors, Stages, Update
 from fastmom.kernels.system cimport fm_float_mode, fm_flush_begin, fm_flush_end
 from fastmom.kernels.team cimport spread
+from fastmom.kernels.touched cimport ask_ahead, collect, gather, place_of, rest_of_row
 
 cdef enum:
     RUN = 64                # chunks taken in ascending order, also when the sweep goes backward
@@ -28,19 +28,18 @@ cdef double FEW = 2.0 ** -900, MANY = 2.0 ** 1000
 cdef double[2] UP = [2.0 ** SHIFT, 1], DOWN = [2.0 ** -SHIFT, 1]
 
 cdef void cut(Plan* plan) noexcept:
-    """Lay out the chunks of tensors whose sizes are set."""
+    """Lay out the chunks of tensors whose extents are set."""
     cdef Py_ssize_t i, k = 0, start = 0, offset
     cdef Tensor* t
     for i in range(plan.n_tensors):
         t = &plan.tensors[i]
         t.first = k
-        t.factors, t.sign, t.scale[0] = ONES, 1, 1
-        for offset in range(0, t.size, CHUNK):
-            plan.chunks[k] = Chunk(i, offset, min(<Py_ssize_t>CHUNK, t.size - offset),
+        for offset in range(0, t.extent, CHUNK):
+            plan.chunks[k] = Chunk(i, offset, min(<Py_ssize_t>CHUNK, t.extent - offset),
                                    start + offset)
             k += 1
-        start += t.size
-    plan.n_elements = start
+        start += t.extent
+    plan.n_chunks, plan.n_elements = k, start
 
 
 cdef struct Sweep:
@@ -109,8 +108,12 @@ cdef inline void visit(const Plan* plan, Stage stage, const Tensor* t, Py_ssize_
     if stage == UPDATE:
         update(plan, t, chunk, &plan.chunks[after - 1], scratch)
     elif stage == GRADIENT_SUMS or stage == LOADED_SUMS:
-        point(plan, t, a, chunk.offset)
-        widen(plan, t, a, chunk.offset, chunk.size, scratch)
+        if t.sources == ROWS:
+            collect(plan, t, chunk.offset, chunk.size, scratch)
+            a[GRADIENT] = scratch
+        else:
+            point(plan, t, a, chunk.offset)
+            widen(plan, t, a, chunk.offset, chunk.size, scratch)
         if stage == LOADED_SUMS:
             load(plan, t, a, chunk.size, scratch)
         plan.partial[2 * k] = square_sum(&plan.table.stages[<int>t.form], a[GRADIENT], chunk.size,
@@ -128,13 +131,16 @@ cdef inline void update(const Plan* plan, const Tensor* t, const Chunk* chunk, c
     cdef Factors factors = remaining(plan, t)
     # All but the first chunk start on a cache line. Unlike sums, updates may be cut anywhere, but
     # for blocks.
-    cdef Py_ssize_t lead = 0 if t.staged else t.lead
+    cdef Py_ssize_t lead = 0 if t.staged or t.sources == ROWS else t.lead
     cdef Py_ssize_t start = chunk.offset + lead if chunk.offset else 0
-    cdef Py_ssize_t stop = min(last.offset + CHUNK + lead, t.size)
-    cdef Py_ssize_t size = piece(plan, t)
+    cdef Py_ssize_t stop = min(last.offset + CHUNK + lead, t.extent)
+    cdef Py_ssize_t most = piece(plan, t), size, place
     while start < stop:
-        size = min(size, stop - start)
-        point(plan, t, a, start)
+        size, place = min(most, stop - start), start
+        if t.sources == ROWS:
+            size, place = min(size, rest_of_row(t, start)), place_of(plan, t, start)
+            ask_ahead(plan, t, start)
+        point(plan, t, a, place)
         widen(plan, t, a, start, size, scratch)
         load(plan, t, a, size, scratch)
         if t.staged:
@@ -142,9 +148,9 @@ cdef inline void update(const Plan* plan, const Tensor* t, const Chunk* chunk, c
         rule(a, a + STATE, size, row.c, &factors)
         average(plan, t, a, size)
         if t.copy != NULL:
-            plan.table.codecs[<int>t.copied].encode(t.copy + start * 2, <float*>a[0], size, 0)
+            plan.table.codecs[<int>t.copied].encode(t.copy + place * 2, <float*>a[0], size, 0)
         if t.staged:
-            encode(plan, chunk.tensor, a, start, size, 0)
+            encode(plan, chunk.tensor, a, place, size, 0)
         start += size
 
 
@@ -226,16 +232,12 @@ cdef inline const Codec* codec(const Plan* plan, const Tensor* t, int j) noexcep
     return &plan.table.codecs[<int>t.format[j]]
 
 
-cdef inline bint used(const Plan* plan, const Tensor* t, int j) noexcept nogil:
-    """Return whether the tensor's rule works on array j, a parameter or state."""
-    cdef const Rule* rule = &plan.table.rules[plan.rows[t.row].rule]
-    return j == 0 or j >= STATE and (rule.stored | rule.precise) >> (j - STATE) & 1
-
-
 cdef inline void widen(const Plan* plan, const Tensor* t, char** a, Py_ssize_t start,
                        Py_ssize_t size, char* scratch) noexcept nogil:
     """Sum gradients, or decode those not of the parameter's type, to the start of scratch."""
-    if t.sources:
+    if t.sources == ROWS:
+        a[GRADIENT] = gather(plan, t, start, size, scratch)
+    elif t.sources:
         add_up(plan, t, start, size, scratch, scratch + 4 * CHUNK)
         a[GRADIENT] = scratch
     elif t.format[GRADIENT]:

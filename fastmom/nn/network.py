@@ -146,7 +146,9 @@ class Network:
             copy_into(own, weights)
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:
-        """Write the weights alone, by names such as ``1.Dense.kernel``, to a ``.npz`` checkpoint.
+        """Write the weights alone, by names such as ``1.Dense.kernel``, to a checkpoint.
+
+        Its name ends in ``.npz``, or in ``.safetensors`` for other programs to read.
 
         Raises
         ------

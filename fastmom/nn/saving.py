@@ -66,7 +66,7 @@ def save(path: str | os.PathLike[str], stack: Stack, task: Task | None,
     Parameters
     ----------
     path : path-like
-        Ends in ``.npz``.
+        Ends in ``.npz`` or, for a file of that library, ``.safetensors``.
     stack, task, order, seed, epoch
         The parts of the model, which `fastmom.nn.Sequential.save` gives.
     extra : optional

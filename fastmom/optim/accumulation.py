@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fastmom.checks import integer
 from fastmom.kernels import Engine
+from fastmom.kernels.row_grads import RowGrad
 from fastmom.kernels.sums import WeightedSum
 from fastmom.optim.base import Optimizer
 from fastmom.optim.buffers import zeros_beside
@@ -13,7 +16,7 @@ from fastmom.optim.copying import refuse_shallow_copy
 from fastmom.optim.sgd import sgd
 
 if TYPE_CHECKING:
-    from fastmom.types import Grads
+    from fastmom.types import Array, Grads
 
 
 class GradientAccumulation:
@@ -58,7 +61,7 @@ class GradientAccumulation:
         self.optimizer, self.steps, self.pending = optimizer, steps, 0
         params = optimizer._engine.params
         self._sums = [s for s, in zeros_beside(params, [[(p.shape, p.dtype)] for p in params])]
-        self._given = [False] * len(self._sums)
+        self._given: list[list[Any] | bool] = [False] * len(self._sums)
         self._adder = Engine(self._sums, [()] * len(self._sums))
 
     def __repr__(self) -> str:
@@ -69,9 +72,10 @@ class GradientAccumulation:
 
         Parameters
         ----------
-        grads : list or tuple of (ndarray, WeightedSum or None)
+        grads : list or tuple of (ndarray, WeightedSum, RowGrad or None)
             As for `Optimizer.step`. None adds nothing; a parameter that none of the `steps` calls
-            had a gradient for is skipped.
+            had a gradient for is skipped. The mean of nothing but `RowGrad` is one again, of all
+            rows that they have; with whole gradients among them it is whole.
 
         Returns
         -------
@@ -94,18 +98,26 @@ class GradientAccumulation:
         if isinstance(grads, (list, tuple)) and len(grads) == len(params):
             grads = [g.absolute(p) if type(g) is WeightedSum else g
                      for g, p in zip(grads, params, strict=True)]
+        self._adder.no_rows = self.optimizer._engine.no_rows
         self._adder.run(grads, [sgd(lr=-1 / self.steps, wd=0.0, keep=1.0)])
-        self._given = [had or g is not None for had, g in zip(self._given, grads, strict=True)]
+        for i, grad in enumerate(grads):
+            if type(grad) is RowGrad and self._given[i] is not True:
+                self._given[i] = [*(self._given[i] or ()), grad.rows.copy()]
+            elif grad is not None:
+                self._given[i] = True
         self.pending += 1
         if self.pending < self.steps:
             return False
+        touched: list[Any] = [np.unique(np.concatenate(had)) if isinstance(had, list) else had
+                              for had in self._given]
         try:
-            return self.optimizer.step([s if had else None for s, had
-                                        in zip(self._sums, self._given, strict=True)])
+            return self.optimizer.step([_mean(s, rows) for s, rows
+                                        in zip(self._sums, touched, strict=True)])
         finally:
             self.pending, self._given = 0, [False] * len(self._sums)
-            for s in self._sums:
-                s[...] = 0
+            for s, rows in zip(self._sums, touched, strict=True):
+                if rows is not False:
+                    s[... if rows is True else rows] = 0
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_adder"}
@@ -115,3 +127,10 @@ class GradientAccumulation:
         self._adder = Engine(self._sums, [()] * len(self._sums))
 
     __copy__ = refuse_shallow_copy
+
+
+def _mean(total: Array, touched: Any) -> Array | RowGrad | None:
+    """Return what was added up, if anything was: all of it, or the rows touched."""
+    if touched is False:
+        return None
+    return total if touched is True else RowGrad(touched, total[touched])

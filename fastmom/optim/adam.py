@@ -66,6 +66,7 @@ class Adam(Optimizer):
     amsgrad: Flag = Flag(
         default=False, doc="Divide by the root of the largest v so far.")
 
+    takes_rows: ClassVar[bool] = True
     # Without AMSGrad the largest square is never touched, so it takes no memory.
     state_names: ClassVar[tuple[str, ...]] = ("mean", "square", "largest_square")
     precise_state_names: ClassVar[tuple[str, ...]] = ("square", "largest_square")

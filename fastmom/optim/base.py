@@ -30,6 +30,11 @@ class Optimizer(Bindable):
     so far and returns the value for the coming one, such as those in `fastmom.optim.schedules`.
 
     Nothing of the gradients is kept after a step, and new arrays cost no more than the same again.
+
+    Parameters and gradients may be other libraries' arrays in the processor's memory as well: what
+    speaks DLPack (PyTorch, JAX), NumPy's array interface or the buffer protocol (`array.array`,
+    `memoryview`). They are used where they lie, without a copy, or refused; `param_groups` then
+    holds NumPy arrays on their memory.
     """
 
     params: InitVar[Params | None] = None
@@ -89,10 +94,11 @@ class Optimizer(Bindable):
 
         Parameters
         ----------
-        grads : list or tuple of (ndarray, WeightedSum or None)
+        grads : list or tuple of (ndarray, WeightedSum, RowGrad or None)
             One for each parameter, with its dtype and shape, C-contiguous; read only. Those of
             float32 parameters may be float16 or bfloat16 as well. A `WeightedSum` of such arrays is
-            added up on the way. None leaves the parameter and its state untouched.
+            added up on the way, a `RowGrad` touches some rows alone. None leaves the parameter and
+            its state untouched.
 
         Returns
         -------

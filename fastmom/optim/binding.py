@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastmom.kernels import Engine
+from fastmom.kernels.interchange import share_params
 from fastmom.optim.masters import check_effect, mastered, new_masters, tensors
 from fastmom.optim.stateful import Stateful
 
@@ -51,6 +52,7 @@ class Bindable(Stateful):
         if self._engine is not None:
             raise RuntimeError(f"this {type(self).__name__} is bound to its parameters already")
         groups = self._make_groups(params)
+        share_params(groups)
         arrays = [array for group in groups for array in group["params"]]
         if not arrays:
             raise ValueError("params is empty; expected at least one array")
@@ -89,6 +91,7 @@ class Bindable(Stateful):
         new = self._make_group("group", len(self.param_groups), group)
         if not new["params"]:
             raise ValueError("params of the group is empty; expected at least one array")
+        share_params([new], len(engine.params))
         first, arrays = len(engine.params), new["params"]
         masters = new_masters(arrays, first, self._options["master"], None)
         state, apart = self._new_state(tensors(arrays, masters), first)
@@ -100,6 +103,7 @@ class Bindable(Stateful):
                 apart: Sequence[dict[str, Array]] = (),
                 masters: Sequence[Array | None] = ()) -> None:
         """Use this engine, whose parameters are those of the groups, from now on."""
+        engine.no_rows = self._no_rows(engine)
         first = 0 if self._engine is None else len(self._engine.params)
         self._engine, self.param_groups = engine, groups
         self._apart += apart

@@ -125,6 +125,7 @@ class Adagrad(Optimizer):
         default=0.0, at_binding=True,
         doc="Start of the sums. No schedule, and fixed once the optimizer has parameters.")
 
+    takes_rows: ClassVar[bool] = True
     state_names: ClassVar[tuple[str, ...]] = ("square",)
     precise_state_names: ClassVar[tuple[str, ...]] = ("square",)
 

@@ -94,6 +94,7 @@ class SGD(Optimizer):
         default="torch", words=("torch", "keras", "ema"), kw_only=True,
         doc="Formula of the velocity: see above.")
 
+    takes_rows: ClassVar[bool] = True
     state_names: ClassVar[tuple[str, ...]] = ("velocity",)
 
     def _idle_state(self, group: Mapping[str, Any]) -> Collection[str]:

@@ -26,6 +26,7 @@ class Stateful(Grouped):
     precise_state_names: ClassVar[Collection[str]] = ()     # in the parameter's dtype always
     slow_state_names: ClassVar[Collection[str]] = ()    # in another only if a dict names them
     square_state_names: ClassVar[Collection[str]] = ()  # of the precise, means of squares
+    takes_rows: ClassVar[bool] = False          # its rule works on some rows as on all: `RowGrad`
     needs_masters: ClassVar[bool] = False       # it changes the parameters in NumPy
 
     def _bound_engine(self) -> Engine:
@@ -111,6 +112,18 @@ class Stateful(Grouped):
         kept = [{} if master is None else {"master": master} for master in self._masters]
         return [{name: a.view() for name, a in {**own, **apart, **master}.items()}
                 for own, apart, master in zip(moved, self._apart, kept, strict=True)]
+
+    def _no_rows(self, engine: Engine) -> str | None:
+        """Return why gradients of some rows will not do, to complete an error, or None."""
+        if not self.takes_rows:
+            return f"which {type(self).__name__} does not take; SGD, Adagrad, Adam and AdamW do"
+        if engine.averaged:
+            return ("and an EMA in the step moves the averages of all rows; make it without "
+                    "optimizer= and call its update")
+        if any(buffer.dtype.names for own in engine.state for buffer in own):
+            return (f"and state_dtype={self._options['state_dtype']!r} keeps numbers in blocks, "
+                    f"which rows would cut; choose one of 16 bits or None")
+        return None
 
     def _idle_state(self, group: Mapping[str, Any]) -> Collection[str]:
         """Return the names of state that steps leave alone; it takes no memory."""
