@@ -48,6 +48,8 @@ class Arguments:
         self.names: Names = {**names, **{n: (n,) for n in self.extras}}
         self.buffers = {ours: theirs for theirs, (ours, _) in buffers.items()} | OTHERS.get(name, {})
 
+        self.switches = {ours: switch for ours, switch in buffers.values() if switch}
+
         parameters = dict(signature(theirs).parameters) if theirs else {
             n: Parameter(n, Parameter.KEYWORD_ONLY if h.kw_only else
                          Parameter.POSITIONAL_OR_KEYWORD, default=h.default)

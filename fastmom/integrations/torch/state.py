@@ -47,11 +47,17 @@ def _entries(optimizer: Optimizer, indices: list[int]) -> Iterator[tuple[int, di
     for i in indices:
         p, order = optimizer._params[i], optimizer._orders and optimizer._orders[i]
         entry = {_key(optimizer, name): tensor_of(buffer, order)
-                 for name, buffer in buffers[i].items()
-                 if name not in SPARE and name not in ours._idle_state(groups[i])}
+                 for name, buffer in buffers[i].items() if _is_kept(optimizer, name, groups[i])}
         if _counted(optimizer, p):
             entry = {"step": torch.from_numpy(steps[i:i + 1].reshape(())), **entry}
         yield i, entry
+
+
+def _is_kept(optimizer: Optimizer, name: str, hypers: Mapping[str, Any]) -> bool:
+    """Return whether a buffer holds anything that later steps depend on."""
+    switch = optimizer._arguments.switches.get(name)
+    return (name not in SPARE and name not in optimizer._ours._idle_state(hypers)
+            and not (switch and not hypers[switch]))
 
 
 def _key(optimizer: Optimizer, name: str) -> str:
@@ -173,7 +179,7 @@ def _taken(optimizer: Optimizer, i: int, entry: Mapping[str, Any], hypers: Mappi
     for key in set(entry) - {*names, "step"} - ({"mu_product"} if kind.__name__ == "NAdam" else set()):
         raise ValueError(f"{where} has {key!r}, which {kind.__name__} has no counterpart of")
     needed = {key: name for key, name in names.items()
-              if name not in SPARE and name not in ours._idle_state(hypers) and name != "master"}
+              if name != "master" and _is_kept(optimizer, name, hypers)}
     arrays = {names[key]: numbers_of(value, own[names[key]], order)
               for key, value in entry.items() if key in names and value is not None}
     for key, name in needed.items():
