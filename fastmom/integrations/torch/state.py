@@ -164,7 +164,7 @@ def _groups(optimizer: Optimizer, saved: Mapping[str, Any]) -> list[dict[str, An
                                  f"{arguments.kind.__name__}?")
         kept = {n: own[n] for n in ("params", "param_names", *FLAGS) if n in own}
         if "param_names" in group:
-            del kept["param_names"]
+            kept.pop("param_names", None)
         result.append({**missing, **{n: deepcopy(v) for n, v in group.items() if n not in FLAGS}, **kept})
     return result
 
