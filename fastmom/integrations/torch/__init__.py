@@ -28,6 +28,55 @@ from fastmom.extras import need
 need("torch", "torch", "these optimizers")
 
 from fastmom.integrations.torch.base import Optimizer  # noqa: E402
-from fastmom.integrations.torch.classes import (AdaBelief, Adadelta, Adafactor, Adagrad, Adam, Adamax, AdamW, Adan, AggMo, LAMB, LARS, Lion, Muon, NAdam, NovoGrad, QHM, RAdam, RMSprop, Rprop, SGD, Signum, Yogi)  # noqa: E402
+from fastmom.integrations.torch.classes import (  # noqa: E402
+    LAMB,
+    LARS,
+    QHM,
+    SGD,
+    AdaBelief,
+    Adadelta,
+    Adafactor,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Adan,
+    AggMo,
+    Lion,
+    Muon,
+    NAdam,
+    NovoGrad,
+    RAdam,
+    RMSprop,
+    Rprop,
+    Signum,
+    Yogi,
+)
+from fastmom.integrations.torch.offload import CPUOffload  # noqa: E402
 
-__all__ = ["Optimizer", "AdaBelief", "Adadelta", "Adafactor", "Adagrad", "Adam", "Adamax", "AdamW", "Adan", "AggMo", "LAMB", "LARS", "Lion", "Muon", "NAdam", "NovoGrad", "QHM", "RAdam", "RMSprop", "Rprop", "SGD", "Signum", "Yogi"]
+__all__ = [
+    "LAMB",
+    "LARS",
+    "QHM",
+    "SGD",
+    "AdaBelief",
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Adan",
+    "AggMo",
+    "CPUOffload",
+    "Lion",
+    "Muon",
+    "NAdam",
+    "NovoGrad",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "Signum",
+    "Yogi",
+]

@@ -72,11 +72,15 @@ class Optimizer(torch.optim.Optimizer):
             self._arguments.check_names(group)
             first = sum(len(g["params"]) for g in self.param_groups[:count])
             for i, p in enumerate(group["params"], first):
-                order_of(self._named(i), p)
+                self._check_parameter(self._named(i), p)
             self._checked(group)
         except BaseException:
             del self.param_groups[count]
             raise
+
+    def _check_parameter(self, name: str, p: Any) -> None:
+        """Raise if steps cannot update this parameter."""
+        order_of(name, p)
 
     def _named(self, i: int) -> str:
         """Return what errors call a parameter."""
@@ -114,7 +118,7 @@ class Optimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         params = [p for group in self.param_groups for p in group["params"]]
-        grads = [p.grad for p in params]
+        grads = self._gradients(params)
         self._prepare(params)
         own = self.__dict__
         if "found_inf" in own and own["found_inf"] is not None and own["found_inf"].item():
@@ -123,23 +127,39 @@ class Optimizer(torch.optim.Optimizer):
         scale = 1.0 if scale is None else float(scale)
         if ours._options["grad_scale"] != scale:
             ours.grad_scale = scale
-        if self._orders is not None:
-            grads = [g if g is None or order is None or g.layout is not torch.strided
-                     else g.detach().permute(*order)
-                     for g, order in zip(grads, self._orders, strict=True)]
         if self._run(grads):
-            engine = ours._bound_engine()
-            if engine.uneven:
+            if ours._bound_engine().uneven:
                 params = [p for p, g in zip(params, grads, strict=True) if g is not None]
-            torch.autograd.graph.increment_version(params)
+            self._written(params)
             if self._stateless:
                 states.publish(self)
             if self._masters:
                 self._versions = [p._version for p, _, _ in self._masters]
         return loss
 
+    def _gradients(self, params: list[Any]) -> list[Any]:
+        """Return the gradients of the coming step."""
+        return [p.grad for p in params]
+
+    def _homes(self, params: list[Any]) -> list[Any]:
+        """Return the tensors on the CPU that steps change."""
+        return params
+
+    def _written(self, params: list[Any]) -> None:
+        """Tell PyTorch that a step has changed these parameters."""
+        torch.autograd.graph.increment_version(params)
+
+    def _ordered(self, i: int, gradient: Any) -> Any:
+        """Return a gradient with its axes as they are bound."""
+        order = self._orders[i] if self._orders is not None else None
+        if order is None or gradient is None or gradient.layout is not torch.strided:
+            return gradient
+        return gradient.detach().permute(*order)
+
     def _run(self, grads: list[Any]) -> bool:
         """Step fastmom's optimizer; gradients that it does not take as they are take longer."""
+        if self._orders is not None:
+            grads = [self._ordered(i, g) for i, g in enumerate(grads)]
         arrays = EXCHANGE.arrays(grads)
         try:
             return self._ours.step(arrays)
@@ -171,20 +191,21 @@ class Optimizer(torch.optim.Optimizer):
 
     def _lie_still(self, params: list[Any]) -> bool:
         """Return whether they are in the memory that is bound."""
-        still: bool = EXCHANGE.are(params, self._memory)
+        still: bool = EXCHANGE.are(self._homes(params), self._memory)
         return still
 
     def _bind(self, params: list[Any]) -> None:
         """Bind these parameters; those that were bound before go on with their state."""
-        orders = [order_of(self._named(i), p) for i, p in enumerate(params)]
+        homes = self._homes(params)
+        orders = [order_of(self._named(i), p) for i, p in enumerate(homes)]
         kind = self._arguments.kind
         if kind.__name__ in ("Adafactor", "Muon"):
-            for i, (p, order) in enumerate(zip(params, orders, strict=True)):
+            for i, (p, order) in enumerate(zip(homes, orders, strict=True)):
                 if order is not None and (p.ndim == 2 or kind.__name__ == "Adafactor"):
                     raise ValueError(f"{self._named(i)} has strides {p.stride()}; {kind.__name__} "
                                      f"takes matrices, so they must be contiguous")
         memory = EXCHANGE.arrays([p if order is None else p.detach().permute(*order)
-                                  for p, order in zip(params, orders, strict=True)])
+                                  for p, order in zip(homes, orders, strict=True)])
         ours, rest, groups = kind(**self.options), iter(memory), []
         for group in self.param_groups:
             groups.append({**self._checked(group)._values,

@@ -2,7 +2,30 @@
 
 from fastmom.integrations.torch.base import Optimizer
 
-__all__ = ["AdaBelief", "Adadelta", "Adafactor", "Adagrad", "Adam", "Adamax", "AdamW", "Adan", "AggMo", "LAMB", "LARS", "Lion", "Muon", "NAdam", "NovoGrad", "QHM", "RAdam", "RMSprop", "Rprop", "SGD", "Signum", "Yogi"]
+__all__ = [
+    "LAMB",
+    "LARS",
+    "QHM",
+    "SGD",
+    "AdaBelief",
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Adan",
+    "AggMo",
+    "Lion",
+    "Muon",
+    "NAdam",
+    "NovoGrad",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "Signum",
+    "Yogi",
+]
 
 
 class AdaBelief(Optimizer):

@@ -109,7 +109,8 @@ def looked_at(name: str, gradient: Any, array: Any) -> Any:
     if gradient is None or (isinstance(array, np.ndarray) and array.flags.c_contiguous):
         return array
     if gradient.layout is not torch.strided:
-        raise TypeError(f"the gradient of {name} has layout {gradient.layout}; expected a dense one")
+        raise TypeError(f"the gradient of {name} has layout {gradient.layout}; expected a dense "
+                        f"one")
     if gradient.device.type != "cpu":
         raise ValueError(f"the gradient of {name} is on {gradient.device}, the parameter on the "
                          f"CPU")

@@ -12,8 +12,7 @@ import torch
 
 from fastmom.integrations.torch.arguments import FLAGS
 from fastmom.integrations.torch.memory import numbers_of, tensor_of
-from fastmom.integrations.torch_state import (NOT_COUNTED, OLDER_LACK, age_of, check_product,
-                                              number)
+from fastmom.integrations.torch_state import NOT_COUNTED, OLDER_LACK, age_of, check_product, number
 from fastmom.optim.state import live_state
 from fastmom.optim.state import load_state_dict as load_ours
 
@@ -165,7 +164,8 @@ def _groups(optimizer: Optimizer, saved: Mapping[str, Any]) -> list[dict[str, An
         kept = {n: own[n] for n in ("params", "param_names", *FLAGS) if n in own}
         if "param_names" in group:
             kept.pop("param_names", None)
-        result.append({**missing, **{n: deepcopy(v) for n, v in group.items() if n not in FLAGS}, **kept})
+        given = {n: deepcopy(v) for n, v in group.items() if n not in FLAGS}
+        result.append({**missing, **given, **kept})
     return result
 
 
@@ -176,7 +176,8 @@ def _taken(optimizer: Optimizer, i: int, entry: Mapping[str, Any], hypers: Mappi
     order = optimizer._orders and optimizer._orders[i]
     own, kind = state["state"][i], optimizer._arguments.kind
     names = {_key(optimizer, name): name for name in own}
-    for key in set(entry) - {*names, "step"} - ({"mu_product"} if kind.__name__ == "NAdam" else set()):
+    product = {"mu_product"} if kind.__name__ == "NAdam" else set()
+    for key in set(entry) - {*names, "step"} - product:
         raise ValueError(f"{where} has {key!r}, which {kind.__name__} has no counterpart of")
     needed = {key: name for key, name in names.items()
               if name != "master" and _is_kept(optimizer, name, hypers)}
