@@ -46,8 +46,8 @@ class Arguments:
         self.extras = {n: hypers[n].default for n in hypers if n not in {
             *covered, *self.fixed, *LEFT_OUT.get(name, ())}}
         self.names: Names = {**names, **{n: (n,) for n in self.extras}}
-        self.buffers = {ours: theirs for theirs, (ours, _) in buffers.items()} | OTHERS.get(name, {})
-
+        self.buffers = {ours: theirs for theirs, (ours, _) in buffers.items()}
+        self.buffers |= OTHERS.get(name, {})
         self.switches = {ours: switch for ours, switch in buffers.values() if switch}
 
         parameters = dict(signature(theirs).parameters) if theirs else {
