@@ -11,7 +11,7 @@ from importlib import import_module
 COMMANDS = {"peers": "measure"} | {name: name for name in (
     "pairs", "compare", "report", "readme", "agree", "costs", "threshold", "disturbance",
     "scaling", "federated", "formats",
-    "rounding")}
+    "rounding")} | {"torch": "in_torch"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -140,7 +140,7 @@ def test_hooks_do_not_keep_it() -> None:
 def test_what_is_refused() -> None:
     p = torch.zeros(3, requires_grad=True)
     with pytest.raises(TypeError, match="optimizer_class must be one of"):
-        CPUOffload([p], torch.optim.SGD)  # type: ignore[arg-type]
+        CPUOffload([p], torch.optim.SGD)
     with pytest.raises(TypeError, match="did you mean 'lr'"):
         CPUOffload([p], ours.SGD, learning_rate=1.0)
     with pytest.raises(TypeError, match=r"params\[0\] is complex"):

@@ -115,6 +115,21 @@ def test_groups_are_as_torch_has_them() -> None:
         {**g, "lr": float(g["lr"])} for g in results[1][1]["param_groups"]]
 
 
+def test_buffers_that_begin_later() -> None:
+    p = leaf(3)
+    optimizer = ours.SGD([p], lr=0.1)
+    steps([p], optimizer)
+    assert not optimizer.state[p]
+    optimizer.param_groups[0]["momentum"] = 0.9
+    steps([p], optimizer, 1)
+    assert torch.equal(optimizer.state[p]["momentum_buffer"], p.grad)
+    adam = ours.Adam([p])
+    steps([p], adam)
+    adam.param_groups[0]["amsgrad"] = True
+    steps([p], adam)
+    assert (adam.state[p]["max_exp_avg_sq"] > 0).all()
+
+
 def test_parameters_replaced_in_a_group() -> None:
     """Those that stay go on with their state."""
     p, q, r = leaf(3), leaf(3, seed=1), leaf(3, seed=2)

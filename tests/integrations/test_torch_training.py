@@ -73,7 +73,15 @@ def test_own_clipping_is_torchs() -> None:
     torch.nn.utils.clip_grad_norm_([q], 0.5)
     theirs.step()
     torch.testing.assert_close(p, q)
-    assert mine.options["clip_norm"] == 0.5
+    assert mine.clip_norm == 0.5
+    mine.clip_norm, mine.param_groups[0]["lr"] = 2.0, 1.0
+    p.grad, before = torch.arange(4.0), p.detach().clone()
+    mine.step()
+    assert (before - p.detach()).norm() == pytest.approx(2.0)
+    with pytest.raises(ValueError, match="clip_norm must be"):
+        mine.clip_norm = -1.0
+    with pytest.raises(ValueError, match="master takes effect when"):
+        mine.master = False
     value = ours.SGD([p], lr=1.0, clip_value=0.25)
     before, p.grad = p.detach().clone(), torch.tensor([-3.0, -0.1, 0.1, 3.0])
     value.step()
@@ -149,7 +157,7 @@ dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_s
 module = {"ours": ours, "torch": torch.optim}[name]
 torch.manual_seed(0)
 model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2)).double()
-model = torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=rank == rank)
+model = torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
 optimizer = module.AdamW(model.parameters(), lr=0.05)
 for step in range(10):
     x = torch.randn(4, 6, generator=torch.Generator().manual_seed(2 * step + rank)).double()

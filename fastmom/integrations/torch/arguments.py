@@ -41,6 +41,7 @@ class Arguments:
         theirs = getattr(torch.optim, name, None)
         buffers: Buffers
         names, buffers = TORCH.get(name, (RPROP if name == "Rprop" else {}, {}))
+        self.toggles = [n for n in ("momentum", "amsgrad", "centered") if n in hypers]
         self.fixed: dict[str, Any] = dict(AS_TORCH.get(name, {}))
         covered = {n for ours in names.values() for n in ours}
         self.extras = {n: hypers[n].default for n in hypers if n not in {

@@ -18,6 +18,19 @@ from fastmom.optim.values import Values
 EXCHANGE = exchange()
 
 
+class Option:
+    """A setting that holds for all groups: read and assigned as fastmom's optimizer has it."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, optimizer: Optimizer | None, owner: type) -> Any:
+        return self if optimizer is None else optimizer._ours._options[self.name]
+
+    def __set__(self, optimizer: Optimizer, value: Any) -> None:
+        setattr(optimizer._ours, self.name, value)
+
+
 class Optimizer(torch.optim.Optimizer):
     """Base of all classes.
 
@@ -30,11 +43,14 @@ class Optimizer(torch.optim.Optimizer):
     _arguments: ClassVar[Arguments]
     _step_supports_amp_scaling = True       # for GradScaler: the kernels divide by its scale
 
+    clip_norm, clip_norm_per_tensor, clip_value = Option(), Option(), Option()
+    nonfinite, state_dtype, rounding, master = Option(), Option(), Option(), Option()
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if cls.__name__.lower() in OPTIMIZERS and not hasattr(cls, "_arguments"):
             cls._arguments = Arguments(cls.__name__)
-            cls.__signature__ = cls._arguments.signature    # type: ignore[attr-defined]
+            cls.__signature__ = cls._arguments.signature
 
     def __init__(self, params: Any, *args: Any, **given: Any) -> None:
         defaults, options = self._arguments.bind(args, given)
@@ -51,9 +67,8 @@ class Optimizer(torch.optim.Optimizer):
         self._told: list[Any] = []              # values of the groups that are in force
         self._stateless: list[int] = []         # parameters that had no step yet
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """The settings that hold for all groups, such as ``clip_norm``."""
+    def _settings(self) -> dict[str, Any]:
+        """Return the options."""
         return {name: self._ours._options[name] for name in OPTIONS}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -99,7 +114,7 @@ class Optimizer(torch.optim.Optimizer):
 
     # The step -------------------------------------------------------------------------------------
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:    # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update the parameters in place from their ``.grad``.
 
         Parameters
@@ -178,7 +193,10 @@ class Optimizer(torch.optim.Optimizer):
         for i, group in enumerate(self.param_groups):
             values = read(group)
             if values != self._told[i]:
-                self._ours.param_groups[i].hold(self._checked(group)._values)
+                checked, before = self._checked(group), self._ours.param_groups[i]
+                if any(bool(checked[n]) != bool(before[n]) for n in self._arguments.toggles):
+                    self._stateless = list(range(len(params)))      # its buffers are others
+                before.hold(checked._values)
                 self._ours._changed()
                 self._told[i] = self._arguments.plain(values)
         for (p, master, array), version in zip(self._masters, self._versions, strict=True):
@@ -204,9 +222,10 @@ class Optimizer(torch.optim.Optimizer):
                 if order is not None and (p.ndim == 2 or kind.__name__ == "Adafactor"):
                     raise ValueError(f"{self._named(i)} has strides {p.stride()}; {kind.__name__} "
                                      f"takes matrices, so they must be contiguous")
-        memory = EXCHANGE.arrays([p if order is None else p.detach().permute(*order)
+        # of tensors of our own, so that no memory goes away while it is bound
+        memory = EXCHANGE.arrays([p.detach() if order is None else p.detach().permute(*order)
                                   for p, order in zip(homes, orders, strict=True)])
-        ours, rest, groups = kind(**self.options), iter(memory), []
+        ours, rest, groups = kind(**self._settings()), iter(memory), []
         for group in self.param_groups:
             groups.append({**self._checked(group)._values,
                            "params": [next(rest) for _ in group["params"]]})
@@ -254,7 +273,7 @@ class Optimizer(torch.optim.Optimizer):
     def __getstate__(self) -> dict[str, Any]:
         """Return all of it for `pickle` and `copy.deepcopy`, parameters included."""
         return {"defaults": self.defaults, "param_groups": self.param_groups,
-                "options": self.options, "saved": self.state_dict() if self._params else None}
+                "options": self._settings(), "saved": self.state_dict() if self._params else None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._begin(state["options"])

@@ -175,7 +175,7 @@ class Offloaded(Optimizer):
             p.copy_(home, non_blocking=True)
             self._sent[id(p)] = p._version, home
         if any(p.device.type == "cuda" for p in params):
-            self._uploaded = torch.cuda.Event()     # type: ignore[no-untyped-call]
+            self._uploaded = torch.cuda.Event()
             self._uploaded.record()
 
     def __getstate__(self) -> NoReturn:

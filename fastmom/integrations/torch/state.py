@@ -199,6 +199,6 @@ def _taken(optimizer: Optimizer, i: int, entry: Mapping[str, Any], hypers: Mappi
 
 def _fresh(optimizer: Optimizer, i: int, hypers: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state of a parameter before its first step."""
-    new = optimizer._arguments.kind(**optimizer.options)
+    new = optimizer._arguments.kind(**optimizer._settings())
     new.bind([{**hypers, "params": [optimizer._memory[i].copy()]}])
     return new._buffers()[0]
