@@ -121,7 +121,7 @@ def steps_of(memory: Memory) -> dict[str, Step]:
         return {}
     lists = [[torch.from_numpy(g) for g in grads] for grads in memory.lists]
     hand = partial(set_gradients, params)
-    from fastmom.optim.torch_state import TORCH  # epochs do without fastmom
+    from fastmom.integrations.torch_state import TORCH  # epochs do without fastmom
 
     names = TORCH.get(case.optimizer, ({}, {}))[1]
     known, steps = inspect.signature(make).parameters, {}

@@ -1,4 +1,4 @@
-"""The form of PyTorch's state dicts, which `fastmom.optim.state.from_torch` reads."""
+"""The form of PyTorch's state dicts, and how state comes from one; PyTorch is not needed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 # has none.
 _ADAM = {"lr": ("lr",), "betas": ("beta1", "beta2"), "eps": ("eps",),
          "weight_decay": ("weight_decay",), "decoupled_weight_decay": ("decoupled_weight_decay",)}
-_Buffers = dict[str, tuple[str, str | None]]
-_MOMENTS: _Buffers = {"exp_avg": ("mean", None), "exp_avg_sq": ("square", None)}
-_LARGEST: _Buffers = {"max_exp_avg_sq": ("largest_square", "amsgrad")}
-TORCH: dict[str, tuple[dict[str, tuple[str, ...]], _Buffers]] = {
+Names = dict[str, tuple[str, ...]]
+Buffers = dict[str, tuple[str, str | None]]
+_MOMENTS: Buffers = {"exp_avg": ("mean", None), "exp_avg_sq": ("square", None)}
+_LARGEST: Buffers = {"max_exp_avg_sq": ("largest_square", "amsgrad")}
+TORCH: dict[str, tuple[Names, Buffers]] = {
     "SGD": ({"lr": ("lr",), "momentum": ("momentum",), "dampening": ("dampening",),
              "nesterov": ("nesterov",), "weight_decay": ("weight_decay",)},
             {"momentum_buffer": ("velocity", "momentum")}),
@@ -61,13 +62,61 @@ OLDER_LACK = {"decoupled_weight_decay", "maximize"}     # then it is the optimiz
 NOT_COUNTED = {"SGD", "Muon"}       # their buffer alone tells that there was a step
 
 
+def from_torch(optimizer: Optimizer, state: Mapping[str, Any], *,
+               iterations: int | None = None) -> None:
+    """Continue from the state dict of an optimizer of PyTorch.
+
+    These are SGD, Adam, AdamW, NAdam, RAdam, Adamax, RMSprop, Adagrad, Adadelta, Adafactor and,
+    with ``layout="out_in"``, Muon.
+
+    Buffers, step counts and hyper-parameters are taken; clipping and the like stay as they are.
+    What PyTorch's optimizer does not have (`decay` and `convention` of `SGD`, say) must be at its
+    default. Flags of how PyTorch computes (foreach, fused, capturable, differentiable) and what its
+    learning rate schedulers leave in the groups are dropped.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Of the same name, with parameters of the same shapes and dtypes in the same groups.
+    state : dict
+        From ``state_dict()`` of the optimizer of PyTorch; tensors or arrays.
+    iterations : int, optional
+        Steps taken so far, for schedules. By default the largest count in the state; SGD and
+        Muon of PyTorch do not count, so there it is 1 if any velocity is.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If anything is missing or does not map or fit; a state dict does not tell its optimizer's
+        name, but the names in it do, except Adam's and AdamW's before PyTorch 2.7. Nothing has
+        changed then.
+
+    Examples
+    --------
+    >>> import numpy as np, fastmom as fm
+    >>> opt = fm.SGD([np.zeros(2)], momentum=0.5)
+    >>> group = {"lr": 0.1, "momentum": 0.9, "dampening": 0, "nesterov": True, "weight_decay": 0}
+    >>> from_torch(opt, {"state": {0: {"momentum_buffer": np.ones(2)}},
+    ...                  "param_groups": [{**group, "params": [0]}]}, iterations=20)
+    >>> opt, opt.state, opt.iterations
+    (SGD(lr=0.1, momentum=0.9, nesterov=True), [{'velocity': array([1., 1.])}], 20)
+    """
+    from fastmom.optim.state import live_state, load_state_dict  # which imports this
+
+    check_known(optimizer)
+    load_state_dict(optimizer, converted(optimizer, live_state(optimizer), state, iterations))
+
+
+def check_known(optimizer: Optimizer) -> None:
+    """Raise ValueError if PyTorch has no such optimizer."""
+    if type(optimizer).__name__ not in TORCH:
+        raise ValueError(f"no PyTorch state can be imported into {type(optimizer).__name__}; only "
+                         f"into {', '.join(TORCH)}")
+
+
 def converted(optimizer: Optimizer, own: dict[str, Any], state: Mapping[str, Any],
               iterations: int | None) -> dict[str, Any]:
     """Return PyTorch's state dict in the form of `own`, the optimizer's, not yet checked."""
-    name = type(optimizer).__name__
-    if name not in TORCH:
-        raise ValueError(f"no PyTorch state can be imported into {name}; only into "
-                         f"{', '.join(TORCH)}")
     result = own
     if not isinstance(state, Mapping) or set(state) != {"state", "param_groups"}:
         raise ValueError("state must be the state_dict() of an optimizer of PyTorch, with 'state' "
@@ -97,7 +146,7 @@ def _group(where: str, optimizer: Optimizer, own: Mapping[str, Any], group: Any)
     for key, value in group.items():
         if key in names:
             value = "original" if key == "adjust_lr_fn" and value is None else value
-            result.update(_named(f"{where}[{key!r}]", names[key], _number(value)))
+            result.update(named(f"{where}[{key!r}]", names[key], number(value)))
         elif key not in DROPPED | {"params"}:
             raise ValueError(f"{where} has {key!r}, which {name} has no counterpart of")
     for n in set(result) - {n for ours in names.values() for n in ours}:
@@ -107,11 +156,11 @@ def _group(where: str, optimizer: Optimizer, own: Mapping[str, Any], group: Any)
     return {**result, "params": group["params"]}
 
 
-def _named(where: str, names: tuple[str, ...], value: Any) -> dict[str, Any]:
+def named(where: str, names: tuple[str, ...], value: Any) -> dict[str, Any]:
     values = value if len(names) > 1 else (value,)
     if not isinstance(values, (list, tuple)) or len(values) != len(names):
         raise ValueError(f"{where} must be {len(names)} numbers, not {value!r}")
-    return dict(zip(names, map(_number, values), strict=True))
+    return dict(zip(names, map(number, values), strict=True))
 
 
 def _buffers(optimizer: Optimizer, groups: list[dict[str, Any]], state: Any,
@@ -143,7 +192,7 @@ def _entry(where: str, optimizer: Optimizer, entry: Any, like: Mapping[str, Arra
     product = {"mu_product"} if name == "NAdam" else set()
     for key in set(entry) - set(names) - {"step"} - product:
         raise ValueError(f"{where} has {key!r}, which {name} has no counterpart of")
-    arrays = {names[key][0]: _array(value) for key, value in entry.items()
+    arrays = {names[key][0]: array_of(value) for key, value in entry.items()
               if key in names and value is not None}
     if name in NOT_COUNTED:
         age = 1 if iterations is None else iterations
@@ -153,20 +202,20 @@ def _entry(where: str, optimizer: Optimizer, entry: Any, like: Mapping[str, Arra
     for key, (ours, switch) in names.items():
         if ours in like and ours not in arrays and (switch is None or hypers[switch]):
             raise ValueError(f"{where} has no {key!r}")
-    age = _age(where, entry)
+    age = age_of(where, entry)
     if "mu_product" in entry:
-        _check_product(where, float(_number(entry["mu_product"])), optimizer, hypers, age)
+        check_product(where, float(number(entry["mu_product"])), optimizer, hypers, age)
     return age, arrays
 
 
-def _age(where: str, entry: Mapping[str, Any]) -> int:
-    step = _number(entry.get("step"))
+def age_of(where: str, entry: Mapping[str, Any]) -> int:
+    step = number(entry.get("step"))
     if isinstance(step, float) and step.is_integer():       # PyTorch counts in float32
         step = int(step)
     return integer(f"{where}['step']", step, 0)
 
 
-def _check_product(where: str, product: float, optimizer: Any, hypers: Mapping[str, Any],
+def check_product(where: str, product: float, optimizer: Any, hypers: Mapping[str, Any],
                    age: int) -> None:
     """Raise unless NAdam's product of momenta follows from hyper-parameters that never changed."""
     expected = optimizer.momentum_product(hypers["beta1"], hypers["momentum_decay"], age)
@@ -176,7 +225,7 @@ def _check_product(where: str, product: float, optimizer: Any, hypers: Mapping[s
                          f"momentum_decay have changed during the training")
 
 
-def _array(value: Any) -> Any:
+def array_of(value: Any) -> Any:
     """Return a tensor as an array, without importing its library."""
     if not hasattr(value, "detach"):
         return value
@@ -184,7 +233,7 @@ def _array(value: Any) -> Any:
     return (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
 
 
-def _number(value: Any) -> Any:
-    value = _array(value)
+def number(value: Any) -> Any:
+    value = array_of(value)
     single = isinstance(value, (np.ndarray, np.generic)) and value.size == 1
     return value.item() if single else value
