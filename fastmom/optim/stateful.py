@@ -27,6 +27,8 @@ class Stateful(Grouped):
     slow_state_names: ClassVar[Collection[str]] = ()    # in another only if a dict names them
     square_state_names: ClassVar[Collection[str]] = ()  # of the precise, means of squares
     needs_masters: ClassVar[bool] = False       # it changes the parameters in NumPy
+    needs_whole_tensors: ClassVar[bool] = False     # a part of one would get another step
+    _is_part = False        # it has parts of tensors; who has all decides what depends on all norms
 
     def _bound_engine(self) -> Engine:
         """Return the engine, or raise if there are no parameters yet."""
