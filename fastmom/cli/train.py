@@ -7,7 +7,7 @@ import shlex
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fastmom
 from fastmom import data, nn, plot
@@ -39,6 +39,7 @@ from fastmom.cli.options import (
     NATURAL,
     OK,
     POSITIVE,
+    SECONDS,
     SETTINGS,
     SHARE,
     add_options,
@@ -53,6 +54,10 @@ from fastmom.nn.callbacks.logs import LineLogger
 from fastmom.optim import OPTIMIZERS
 from fastmom.plot.style import SUFFIXES, new_figure
 
+if TYPE_CHECKING:
+    from fastmom.cli.distributed import Crew
+
+TIMEOUT = 25        # seconds
 DEFAULTS: dict[str, Any] = {**SETTINGS, "optimizer": "sgd", "seed": 0, "validation_split": 0.0}
 KEEP = 3
 LOGGERS: dict[str, Callable[..., LineLogger]] = {".csv": nn.CSVLogger, ".jsonl": nn.JSONLogger}
@@ -102,11 +107,49 @@ def add(commands: Any) -> None:
            help="go on from the latest whole checkpoint, to the same result as without a break: "
                 "options are what they were then, but --epochs may be more; name the files to "
                 "write again, they are written whole")
+    many = train.add_argument_group("many processes, started by mpiexec")
+    many.add_argument("--distributed", action="store_const", const=True,
+                      help="mpiexec -n N fastmom train --distributed: train one model on N ranks, "
+                           "each on its share of every batch, with one thread unless --threads says "
+                           "otherwise; needs the extra mpi")
+    many.add_argument("--timeout", type=SECONDS, metavar="SECONDS",
+                      help="end the training if a rank keeps the others waiting for so long "
+                           f"(default: {TIMEOUT})")
     train.set_defaults(run=run, parser=train)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, print a line per epoch, and write the files that are asked for."""
+    if not args.distributed:
+        if args.timeout is not None:
+            raise ValueError("--timeout needs --distributed")
+        return train(args, None)
+    from fastmom.cli import distributed
+    args.timeout = args.timeout or TIMEOUT
+    return distributed.run(args, train)
+
+
+def train(args: argparse.Namespace, crew: Crew | None) -> int:
+    """Train alone, or as one of the ranks of a crew."""
+    begun = begin(args, crew) if crew is None else crew.together(lambda: begin(args, crew))
+    model, dataset, record, about = begun
+    assert model.optimizer is not None
+    if crew is not None:
+        crew.join(model, record.crc32)
+        about += f", {crew.ranks} rank{'s' * (crew.ranks > 1)}"
+    with fastmom.num_threads(args.threads), one_blas_thread():
+        print(f"{dataset.reason}\n{about}\n{settings_line(record, model.optimizer)}", flush=True)
+        status, diverged = fit(model, dataset, record, args, crew)
+        test = evaluate_test(model, dataset, record, status)
+    write(args, record, model.optimizer, {**test, **diverged})
+    if status == INTERRUPTED and args.checkpoint is not None:
+        print(how_to_resume(args))
+    return status
+
+
+def begin(args: argparse.Namespace,
+          crew: Crew | None) -> tuple[nn.Sequential, data.Dataset, Record, str]:
+    """Make the model, new or from a checkpoint; raise for all that can be known to be wrong."""
     check_files(args)
     given = {name: value for name, value in vars(args).items() if name in (*DEFAULTS, *HYPER)}
     model = None
@@ -114,16 +157,16 @@ def run(args: argparse.Namespace) -> int:
         model, record = resume.resumed(args.checkpoint)
         resume.check_agrees(given, record)
         record.config |= {name: given[name] for name in ("data", "epochs") if name in given}
-        assert model.optimizer is not None
-        optimizer = model.optimizer
     else:
         settings = DEFAULTS | given
         optimizer = make_optimizer(settings["optimizer"], given)
         record = Record({**settings, **hyper_of(optimizer, given)})
     record.config["threads"] = args.threads
     check_plateaus(record)
+    if crew is not None:
+        crew.check(record.config)
     dataset = load_data(record.config["data"])
-    crc32 = resume.fingerprint(dataset) if args.checkpoint else 0
+    crc32 = resume.fingerprint(dataset) if args.checkpoint or crew is not None else 0
     about = describe(dataset, record.config)
     if model is None:
         model = make_model(record.config, dataset.x_train.shape[1:], record.config["seed"],
@@ -132,17 +175,10 @@ def run(args: argparse.Namespace) -> int:
     elif crc32 != record.crc32:
         raise ValueError(f"--data {record.config['data']}: other samples than those of the "
                          f"checkpoint's training ({record.data})")
-    if args.checkpoint is not None:
+    if args.checkpoint is not None and (crew is None or crew.rank == 0):
         with writing("--checkpoint", args.checkpoint):
             args.checkpoint.mkdir(parents=True, exist_ok=True)
-    with fastmom.num_threads(args.threads), one_blas_thread():
-        print(f"{dataset.reason}\n{about}\n{settings_line(record, optimizer)}", flush=True)
-        status, diverged = fit(model, dataset, record, args)
-        test = evaluate_test(model, dataset, record, status)
-    write(args, record, optimizer, {**test, **diverged})
-    if status == INTERRUPTED and args.checkpoint is not None:
-        print(how_to_resume(args))
-    return status
+    return model, dataset, record, about
 
 
 def check_files(args: argparse.Namespace) -> None:
@@ -183,12 +219,12 @@ def settings_line(record: Record, optimizer: Any) -> str:
 
 
 def fit(model: nn.Sequential, dataset: data.Dataset, record: Record,
-        args: argparse.Namespace) -> tuple[int, dict[str, Any]]:
+        args: argparse.Namespace, crew: Crew | None) -> tuple[int, dict[str, Any]]:
     """Train the epochs that are left; return the exit status, and where it has diverged."""
     config, done = record.config, len(record.epoch)
-    interrupt, stop = Interrupt(), nn.TerminateOnNaN()
+    interrupt, stop = Interrupt() if crew is None else crew.signal, nn.TerminateOnNaN()
     callbacks = [stop, *record.observers.values(), record, *start_log(args.log, record, model)]
-    if args.checkpoint is not None:     # the last one: it saves the state of the others
+    if args.checkpoint is not None and (crew is None or crew.rank == 0):    # the last one: it saves the state of the others
         callbacks.append(Checkpoints(args.checkpoint, args.keep or KEEP, record))
     split = config["validation_split"]
     held_out: dict[str, Any] = ({"validation_split": split} if split else
@@ -264,6 +300,8 @@ def how_to_resume(args: argparse.Namespace) -> str:
     if not (saved := found(args.checkpoint)):
         return "no checkpoint: no epoch is whole"
     words = ["fastmom", "train", "--checkpoint", args.checkpoint, "--resume"]
+    if args.distributed:
+        words = ["mpiexec", "-n", "N", *words, "--distributed"]
     for option in ("threads", *OUTPUTS, "smooth", "keep"):
         if getattr(args, option) is not None:
             words += [f"--{option}", getattr(args, option)]

@@ -10,6 +10,7 @@ import numpy as np
 from mpi4py import MPI
 
 import fastmom as fm
+from fastmom import checkpoint
 from fastmom.integrations.mpi import Replicated, Sharded
 
 WORLD = MPI.COMM_WORLD
@@ -193,9 +194,102 @@ def checkpoints(action: str, directory: str, cls: str) -> None:
     for step in range(3):
         single.step(gradient(0, step))
     close(own, other, "resumed")
-    saved = fm.checkpoint.load(file) if hasattr(fm, "checkpoint") else None
-    if saved is not None:
-        saved.apply(params=other, optimizer=single)
+    checkpoint.load(file).apply(params=other, optimizer=single)     # as one of a single process
+    single.step(gradient(0, 2))
+    close(own, other, "resumed alone")
+
+
+# What goes wrong ----------------------------------------------------------------------------------
+
+def raises(kind: Any, words: str, function: Any) -> None:
+    """Assert that it raises on this rank too, and says so."""
+    try:
+        function()
+    except kind as error:
+        assert words in str(error), error
+    else:
+        raise AssertionError(f"rank {WORLD.rank} did not raise {kind.__name__}: {words}")
+
+
+def different() -> None:
+    """What differs between ranks is refused on each of them, and named."""
+    odd = WORLD.rank == WORLD.size - 1
+    for words, make in [
+        ("params[1] of shape (2,)", lambda: [np.zeros(3), np.zeros(2 + odd)]),
+        ("params[1] of shape (2,)", lambda: [np.zeros(3), *[np.zeros(2)] * (not odd)]),
+        ("float64", lambda: [np.zeros(3, np.float32 if odd else np.float64)]),
+        ("in group 0", lambda: [{"params": [np.zeros(1)], "lr": 1.0},
+                                {"params": [np.zeros(2)]}][:1 + (not odd)]),
+    ]:
+        for kind in (Sharded, Replicated):
+            raises(ValueError, words, lambda kind=kind, make=make: kind(WORLD, make(), fm.SGD()))
+    for words, rule in [("momentum=0.5", lambda: fm.SGD(momentum=0.5 * odd)),
+                        ("AdamW", lambda: fm.AdamW() if odd else fm.Adam())]:
+        raises(ValueError, words, lambda rule=rule: Sharded(WORLD, [np.zeros(1)], rule()))
+    raises(ValueError, "mirror", lambda: Sharded(WORLD, [np.zeros(1)], fm.SGD(), mirror=odd))
+    own = [np.zeros(2), np.zeros((2, 2)).T if odd else np.zeros((2, 2))]
+    raises(ValueError if odd else RuntimeError, "params[1]",
+           lambda: Sharded(WORLD, own, fm.SGD()))
+    raises(TypeError, "comm", lambda: Sharded("world", own, fm.SGD()))
+    raises(TypeError, "accumulate=", lambda: Sharded(
+        WORLD, own, fm.GradientAccumulation(fm.SGD([np.zeros(1)]), 2)))
+    raises(ValueError, "without", lambda: Sharded(WORLD, own[:1], fm.SGD(own[:1])))
+
+
+def refused(kind: str) -> None:
+    """A step that one rank refuses changes nothing on any; the next one is as if it had not been."""
+    odd, own = WORLD.rank == WORLD.size - 1, params()
+    before = [a.copy() for a in own]
+    kinds: Any = {"sharded": Sharded, "replicated": Replicated}[kind]
+    with kinds(WORLD, own, fm.AdamW(nonfinite="raise")) as opt:
+        good = gradient(WORLD.rank, 0)
+        for i, bad in ((2, np.zeros(8, np.float32)), (2, good[2].astype(np.float64)), (2, "no")):
+            given = [bad if odd and i == k else g for k, g in enumerate(good)]
+            raises((TypeError, ValueError) if odd else RuntimeError, "grads[2]",
+                   lambda given=given: opt.step(given))
+        raises(ValueError, "which gradients are None",
+               lambda: opt.step([None if odd else good[0], *good[1:]]))
+        infinite = [g.copy() for g in good]
+        if odd:
+            infinite[4][1, 2] = np.inf
+        raises(FloatingPointError, "grads[4]", lambda: opt.step(infinite))
+        opt.nonfinite = "skip"
+        assert opt.step(infinite) is False
+        if odd:
+            opt.lr = 0.5
+        raises(ValueError, "hyper-parameters", lambda: opt.step(good))
+        opt.lr = 1e-3
+        assert all((a == b).all() for a, b in zip(own, before, strict=True))
+        raises(AttributeError, "lr", lambda: setattr(opt, "learning_rate", 1.0))
+        assert opt.step(good)
+        expected, _ = alone(fm.AdamW, steps=1)
+        close(own, expected, "after refusals")
+        if kind == "sharded":
+            opt.clip_norm_per_tensor = 1.0
+            raises(ValueError, "whole tensors", lambda: opt.step(good))
+    raises(RuntimeError, "closed", lambda: opt.step(good))
+
+
+def late(how: str) -> None:
+    """One rank does not come; the timeout is 2 seconds."""
+    import os
+    import signal
+    import time
+    odd = WORLD.rank == WORLD.size - 1
+    if odd and how == "missing":
+        time.sleep(100)
+    with Sharded(WORLD, params(), fm.SGD(), timeout=2) as opt:
+        for step in range(1000):
+            if odd and step == 3:
+                print("now", flush=True)
+                if how == "stopped":
+                    os.kill(os.getpid(), signal.SIGSTOP)
+                elif how == "killed":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                elif how == "raised":
+                    raise ZeroDivisionError("of this rank")
+                time.sleep(100)
+            opt.step(gradient(WORLD.rank, step))
 
 
 def main() -> None:

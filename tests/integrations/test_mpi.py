@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,30 @@ def test_checkpoints_of_any_number_of_ranks(cls: str, tmp_path: Path) -> None:
     passes(3, "checkpoints", "save", tmp_path, cls)
     for ranks in (1, 2):
         passes(ranks, "checkpoints", "load", tmp_path, cls)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_what_differs_is_named_on_every_rank(ranks: int) -> None:
+    passes(ranks, "different")
+
+
+@pytest.mark.parametrize("kind", ["sharded", "replicated"])
+def test_a_refused_step_changes_nothing_anywhere(kind: str) -> None:
+    passes(2, "refused", kind)
+
+
+def segments() -> set[str]:
+    return {path.name for path in Path("/dev/shm").glob("mpich_shm_*")}
+
+
+@pytest.mark.parametrize("how", ["missing", "asleep", "stopped", "killed", "raised"])
+def test_a_rank_that_does_not_come_ends_the_run(how: str) -> None:
+    before, start = segments(), time.monotonic()
+    done = launch(3, "late", how)
+    assert time.monotonic() - start < 30
+    assert done.returncode != 0
+    assert segments() <= before
+    expected = {"killed": "Killed", "raised": "of this rank"}.get(
+        how, "rank 2 did not come to the step within 2 s" if how != "missing" else
+        "did not come to the making of Sharded within 2 s")
+    assert done.stderr.count(expected) + done.stdout.count(expected) == 1, done.stderr

@@ -39,7 +39,7 @@ class Distributed:
         self._ranks = ranks = Ranks(comm, timeout, checked_per_node(ranks_per_node, comm.size))
         error, groups, lines = None, [], list[str]()
         try:
-            groups = checked_groups(params, optimizer)
+            groups = checked_groups(params, optimizer, divided)
             lines = described(groups, optimizer, about)
         except (TypeError, ValueError, RuntimeError) as raised:
             error = raised
@@ -82,16 +82,25 @@ class Distributed:
         RuntimeError
             If those of another rank do not fit, or the ranks have fallen out of step.
         """
+        return self.step_and_tell(grads)[0]
+
+    def step_and_tell(self, grads: Grads, *values: float) -> tuple[bool, Any]:
+        """Step, and return besides what all ranks have told each other: an array of rows of these.
+
+        Up to five numbers travel with what a step needs anyway.
+        """
         error = None
         try:
             self._take(grads)
         except (TypeError, ValueError) as raised:
             error = raised
-        told = self._ranks.agree(error is not None, zlib.crc32(bytes(self._mask)), self._digest_now())
+        told = self._ranks.agree(error is not None, zlib.crc32(bytes(self._mask)),
+                                 self._digest_now(), *values)
         self._ranks.check(error, told)
         self._check_alike(told)
-        if not any(self._mask):
-            return False
+        return any(self._mask) and self._step_all(), told[:, 3:3 + len(values)]
+
+    def _step_all(self) -> bool:
         stepped, error = False, None
         try:
             stepped = self._update()
@@ -100,6 +109,8 @@ class Distributed:
         except Exception as raised:
             error = raised
         told = self._ranks.agree(error is not None)
+        if told[:, 0].any() and not told[:, 0].all():
+            self._ranks.broken = "a rank could not take a step that others have taken"
         self._ranks.check(error, told)
         if stepped:
             self._spread()
@@ -189,7 +200,7 @@ class Distributed:
     __copy__ = refuse_shallow_copy
 
 
-def checked_groups(params: Params, optimizer: Any) -> list[Values]:
+def checked_groups(params: Params, optimizer: Any, divided: bool) -> list[Values]:
     """Return the groups of parameters; raise for what cannot be distributed."""
     if not isinstance(optimizer, Optimizer):
         hint = ""
@@ -197,6 +208,9 @@ def checked_groups(params: Params, optimizer: Any) -> list[Values]:
             hint = "; for accumulation give Sharded its accumulate="
         raise TypeError(f"optimizer must be an Optimizer, not {type(optimizer).__name__}{hint}")
     if optimizer._engine is not None:
+        own = [array for group in optimizer.param_groups for array in group["params"]]
+        if not divided and [*map(id, own)] == [*map(id, params)]:
+            return optimizer.param_groups
         raise ValueError("optimizer has parameters already; give one without, such as "
                          "fm.AdamW(lr=1e-3)")
     groups = optimizer._make_groups(params)
@@ -215,7 +229,7 @@ def checked_groups(params: Params, optimizer: Any) -> list[Values]:
 def described(groups: Sequence[Values], optimizer: Optimizer,
               about: Mapping[str, Any]) -> list[str]:
     """Return line by line what must be the same on all ranks."""
-    lines = [f"optimizer {optimizer!r}", *(f"{name}={value!r}" for name, value in about.items())]
+    lines = [f"optimizer {optimizer!r} after {optimizer.iterations} steps", *(f"{name}={value!r}" for name, value in about.items())]
     i = 0
     for n, group in enumerate(groups):
         values = {name: value if not callable(value) else type(value).__name__

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import time
+import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -17,7 +20,7 @@ from fastmom.integrations.mpi.windows import Window
 T = TypeVar("T")
 
 TIMEOUT = 25.0      # seconds
-VALUES = 4          # numbers that a rank tells the others at a time
+VALUES = 8          # numbers that a rank tells the others at a time
 SPINS = 2000        # looks before a rank that waits sleeps between two
 LONG = 20           # timeouts to wait where files are read and written
 NAP = 1e-4          # seconds
@@ -63,6 +66,7 @@ class Ranks:
         if len(set(sizes)) > 1:
             raise ValueError(f"comm has nodes of {', '.join(map(str, sorted(set(sizes))))} ranks; "
                              f"start as many on each")
+        leave_nothing(self.node)
         self.across = given.Split(self.node.rank, given.rank)
         self.nodes = self.across.size
         self.rank = self.across.rank * self.node.size + self.node.rank
@@ -160,6 +164,19 @@ class Ranks:
             comm.Free()
 
 
+def leave_nothing(node: Any) -> None:
+    """Take the names off MPICH's files of shared memory, which would outlive ranks that are killed.
+
+    The memory stays until its last user ends.
+    """
+    node.Barrier()      # all have it by now
+    if node.rank == 0:
+        with suppress(OSError):         # there is no such file on other systems
+            for line in Path("/proc/self/maps").read_text().splitlines():
+                if (name := line.split()[-1]).startswith("/dev/shm/mpich_shm_"):
+                    Path(name).unlink(missing_ok=True)
+
+
 def end(comm: Any, reason: str) -> NoReturn:
     """Print the reason, and end all ranks."""
     print(f"fastmom: error: {reason}", file=sys.stderr, flush=True)
@@ -183,7 +200,6 @@ def meet(ranks: Ranks, what: str, error: Exception | None, about: Sequence[str])
     """
     ranks.join(what)
     ranks.check(error, ranks.agree(error is not None, what=what))
-    import zlib
     text = "\n".join(about).encode()
     told = ranks.agree(zlib.crc32(text), len(about), what=what)
     if (told == told[0]).all():

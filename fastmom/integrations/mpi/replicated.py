@@ -31,8 +31,8 @@ class Replicated(Distributed):
     params : list of ndarray or of dict
         As for an optimizer, the same shapes and dtypes on each rank. They become those of rank 0.
     optimizer : Optimizer
-        Without parameters: it gets these. All of its options work; `optimizer.state_dict` and
-        checkpoints are as those of one process, and the same on all ranks.
+        Without parameters, or with these very arrays and the same state on all ranks. All of its
+        options work; `optimizer.state_dict` and checkpoints are as those of one process.
     timeout, ranks_per_node
         As for `Sharded`.
 
@@ -74,7 +74,9 @@ class Replicated(Distributed):
             data = array.reshape(-1).view(np.uint8)
             self._ranks.wait(self._ranks.comm.Ibcast([data, MPI.BYTE]).Test,
                              "first exchange of parameters")
-        optimizer.bind([{**group._values, "params": group["params"]} for group in groups])
+        if optimizer._engine is None:
+            optimizer.bind([{**group._values, "params": group["params"]} for group in groups])
+        optimizer._bound_engine().fill_copies()
         optimizer._bound_engine().parts = max(1, get_num_threads() // self._ranks.node.size)
         self._inner = optimizer
 
