@@ -1,10 +1,10 @@
 """Measure collectives and steps over ranks of MPI, and predict larger systems by a model.
 
-One run takes turns: ranks of fastmom (started with mpiexec; needs the extra mpi and mpich), then ranks
-of PyTorch's ZeroRedundancyOptimizer on gloo with the Python of --torch, and again, --rounds times; the
-best time of a step in all turns counts. All ranks have one thread. Targets on 2 ranks, AdamW with
-25 million parameters: a step of `Sharded` takes 1 / 2.5 of that after an all-reduce with the same
-state on each rank, and 1 / 5 of PyTorch's.
+One run takes turns: ranks of fastmom (started with mpiexec; needs the extra mpi and mpich), then
+ranks of PyTorch's ZeroRedundancyOptimizer on gloo with the Python of --torch, and again, --rounds
+times; the best time of a step in all turns counts. All ranks have one thread. Targets on 2 ranks,
+AdamW with 25 million parameters: a step of `Sharded` takes 1 / 2.5 of that after an all-reduce with
+the same state on each rank, and 1 / 5 of PyTorch's.
 
 The model: a message of B bytes takes alpha + B beta; --predict applies it to networks. What it says
 of larger systems is a prediction, and marked so.

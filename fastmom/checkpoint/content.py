@@ -29,8 +29,9 @@ KEYS = {"format", "names", "params", "optimizer", "rng", "epoch", "extra"}
 
 
 def save(path: str | os.PathLike[str], *, params: Arrays | None = None,
-         optimizer: Optimizer | Mapping[str, Any] | None = None, rng: np.random.Generator | None = None,
-         epoch: int | None = None, extra: Any = None) -> None:
+         optimizer: Optimizer | Mapping[str, Any] | None = None,
+         rng: np.random.Generator | None = None, epoch: int | None = None,
+         extra: Any = None) -> None:
     """Write a checkpoint, over an older one of the same name if there is one.
 
     Parameters

@@ -1,8 +1,8 @@
 """``mpiexec -n N fastmom train --distributed``: one training on many ranks.
 
-Every rank has the model, and a share of each batch. What decides the course of the training (losses,
-metrics, whether Ctrl-C was pressed) is told to all with each step, so that all do the same. Rank 0
-alone prints and writes.
+Every rank has the model, and a share of each batch. What decides the course of the training
+(losses, metrics, whether Ctrl-C was pressed) is told to all with each step, so that all do the
+same. Rank 0 alone prints and writes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -18,7 +18,7 @@ from typing import Any, TextIO, TypeVar
 import fastmom
 from fastmom import nn
 from fastmom.cli.interrupt import Interrupt
-from fastmom.cli.options import FAILED
+from fastmom.cli.options import FAILED, SECONDS
 from fastmom.extras import need
 from fastmom.nn.loop import Team
 from fastmom.optim import Optimizer
@@ -26,7 +26,20 @@ from fastmom.optim import Optimizer
 T = TypeVar("T")
 
 WRITTEN = "json", "log", "plot", "smooth"       # options that only rank 0 follows
+TIMEOUT = 25.0      # seconds
 ODD = 0x9E3779B97F4A7C15        # each rank's dropout has a key of its own
+
+
+def add_options(train: ArgumentParser) -> None:
+    """Add the options of many ranks."""
+    many = train.add_argument_group("many processes, started by mpiexec")
+    many.add_argument("--distributed", action="store_const", const=True,
+                      help="mpiexec -n N fastmom train --distributed: train one model on N ranks, "
+                           "each on its share of every batch, with one thread unless --threads "
+                           "says otherwise; needs the extra mpi")
+    many.add_argument("--timeout", type=SECONDS, metavar="SECONDS",
+                      help="end the training if a rank keeps the others waiting for so long "
+                           f"(default: {TIMEOUT:g})")
 
 
 class Crew(Team):
@@ -40,7 +53,7 @@ class Crew(Team):
     """
 
     def __init__(self, comm: Any, timeout: float) -> None:
-        from fastmom.integrations.mpi.ranks import end, meet, Ranks
+        from fastmom.integrations.mpi.ranks import Ranks, end, meet
         self._comm, self._timeout, self._end = comm, timeout, end
         self.rank, self.ranks = comm.rank, comm.size
         self._ranks = Ranks(comm, timeout)
@@ -117,7 +130,7 @@ def run(args: Namespace, train: Callable[[Namespace, Crew], int]) -> int:
             setattr(args, option, None)
     elif shows_terminal():
         sys.stdout = Forwarded(sys.stdout)      # type: ignore[assignment]
-    crew = Crew(comm, args.timeout)
+    crew = Crew(comm, args.timeout or TIMEOUT)
     try:
         return train(args, crew)
     except AgreedError as agreed:

@@ -7,11 +7,12 @@ import shlex
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import fastmom
 from fastmom import data, nn, plot
-from fastmom.cli import resume
+from fastmom.cli import distributed, resume
+from fastmom.cli.distributed import Crew
 from fastmom.cli.figures import figure_of_training
 from fastmom.cli.files import (
     cannot_be_written,
@@ -39,7 +40,6 @@ from fastmom.cli.options import (
     NATURAL,
     OK,
     POSITIVE,
-    SECONDS,
     SETTINGS,
     SHARE,
     add_options,
@@ -54,15 +54,11 @@ from fastmom.nn.callbacks.logs import LineLogger
 from fastmom.optim import OPTIMIZERS
 from fastmom.plot.style import SUFFIXES, new_figure
 
-if TYPE_CHECKING:
-    from fastmom.cli.distributed import Crew
-
-TIMEOUT = 25        # seconds
 DEFAULTS: dict[str, Any] = {**SETTINGS, "optimizer": "sgd", "seed": 0, "validation_split": 0.0}
 KEEP = 3
 LOGGERS: dict[str, Callable[..., LineLogger]] = {".csv": nn.CSVLogger, ".jsonl": nn.JSONLogger}
 OUTPUTS = "json", "log", "plot"
-NEEDS = {"smooth": "plot", "keep": "checkpoint", "resume": "checkpoint"}
+NEEDS = {"smooth": "plot", "keep": "checkpoint", "resume": "checkpoint", "timeout": "distributed"}
 
 
 def add(commands: Any) -> None:
@@ -107,32 +103,19 @@ def add(commands: Any) -> None:
            help="go on from the latest whole checkpoint, to the same result as without a break: "
                 "options are what they were then, but --epochs may be more; name the files to "
                 "write again, they are written whole")
-    many = train.add_argument_group("many processes, started by mpiexec")
-    many.add_argument("--distributed", action="store_const", const=True,
-                      help="mpiexec -n N fastmom train --distributed: train one model on N ranks, "
-                           "each on its share of every batch, with one thread unless --threads says "
-                           "otherwise; needs the extra mpi")
-    many.add_argument("--timeout", type=SECONDS, metavar="SECONDS",
-                      help="end the training if a rank keeps the others waiting for so long "
-                           f"(default: {TIMEOUT})")
+    distributed.add_options(train)
     train.set_defaults(run=run, parser=train)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, print a line per epoch, and write the files that are asked for."""
-    if not args.distributed:
-        if args.timeout is not None:
-            raise ValueError("--timeout needs --distributed")
-        return train(args, None)
-    from fastmom.cli import distributed
-    args.timeout = args.timeout or TIMEOUT
-    return distributed.run(args, train)
+    return distributed.run(args, train) if args.distributed else train(args, None)
 
 
 def train(args: argparse.Namespace, crew: Crew | None) -> int:
     """Train alone, or as one of the ranks of a crew."""
-    begun = begin(args, crew) if crew is None else crew.together(lambda: begin(args, crew))
-    model, dataset, record, about = begun
+    model, dataset, record, about = (begin(args, None) if crew is None else
+                                     crew.together(lambda: begin(args, crew)))
     assert model.optimizer is not None
     if crew is not None:
         crew.join(model, record.crc32)
@@ -175,7 +158,9 @@ def begin(args: argparse.Namespace,
     elif crc32 != record.crc32:
         raise ValueError(f"--data {record.config['data']}: other samples than those of the "
                          f"checkpoint's training ({record.data})")
-    if args.checkpoint is not None and (crew is None or crew.rank == 0):
+    if crew is not None and crew.rank:      # it has read what it needs
+        args.checkpoint = None
+    if args.checkpoint is not None:
         with writing("--checkpoint", args.checkpoint):
             args.checkpoint.mkdir(parents=True, exist_ok=True)
     return model, dataset, record, about
@@ -224,7 +209,7 @@ def fit(model: nn.Sequential, dataset: data.Dataset, record: Record,
     config, done = record.config, len(record.epoch)
     interrupt, stop = Interrupt() if crew is None else crew.signal, nn.TerminateOnNaN()
     callbacks = [stop, *record.observers.values(), record, *start_log(args.log, record, model)]
-    if args.checkpoint is not None and (crew is None or crew.rank == 0):    # the last one: it saves the state of the others
+    if args.checkpoint is not None:     # the last one: it saves the state of the others
         callbacks.append(Checkpoints(args.checkpoint, args.keep or KEEP, record))
     split = config["validation_split"]
     held_out: dict[str, Any] = ({"validation_split": split} if split else

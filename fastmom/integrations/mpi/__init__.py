@@ -1,8 +1,8 @@
 """Training on many ranks of MPI: optimizer state divided among them, or the same on each.
 
-Start a program with ``mpiexec -n 4 python program.py``. `Sharded` keeps one copy of the parameters in
-each node, and of the optimizer's state each rank its part; `Replicated` is for small models, whose
-parameters and state every rank has.
+Start a program with ``mpiexec -n 4 python program.py``. `Sharded` keeps one copy of the parameters
+in each node, and of the optimizer's state each rank its part; `Replicated` is for small models,
+whose parameters and state every rank has.
 """
 
 from fastmom.extras import need

@@ -1,9 +1,9 @@
 """What travels between nodes: gradients to those who step, and parameters back.
 
-Each node's ranks divide all parts among them by columns: the rank at place l of a node serves parts
-``l * nodes`` to ``(l + 1) * nodes``, one for each node's rank at that place. It adds up the gradients
-of its node, sends each part to the one that owns it, and gets as many pieces of its own: a
-reduce-scatter whose sum the step itself takes, in the order of the nodes.
+Each node's ranks divide all parts among them by columns: the rank at place l of a node serves
+parts ``l * nodes`` to ``(l + 1) * nodes``, one for each node's rank at that place. It adds up the
+gradients of its node, sends each part to the one that owns it, and gets as many pieces of its own:
+a reduce-scatter whose sum the step itself takes, in the order of the nodes.
 """
 
 from __future__ import annotations

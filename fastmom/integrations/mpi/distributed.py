@@ -10,8 +10,8 @@ import numpy as np
 
 from fastmom.checks import reject_unknown
 from fastmom.integrations.mpi.between import Between
-from fastmom.integrations.mpi.ranks import TIMEOUT, Ranks, checked_per_node, meet
-from fastmom.integrations.mpi.shards import Layout, layout
+from fastmom.integrations.mpi.ranks import Ranks, checked_per_node, meet
+from fastmom.integrations.mpi.shards import layout
 from fastmom.integrations.mpi.windows import Window
 from fastmom.kernels.arrays import check_array
 from fastmom.optim import Optimizer
@@ -229,7 +229,8 @@ def checked_groups(params: Params, optimizer: Any, divided: bool) -> list[Values
 def described(groups: Sequence[Values], optimizer: Optimizer,
               about: Mapping[str, Any]) -> list[str]:
     """Return line by line what must be the same on all ranks."""
-    lines = [f"optimizer {optimizer!r} after {optimizer.iterations} steps", *(f"{name}={value!r}" for name, value in about.items())]
+    lines = [f"optimizer {optimizer!r} after {optimizer.iterations} steps",
+             *(f"{name}={value!r}" for name, value in about.items())]
     i = 0
     for n, group in enumerate(groups):
         values = {name: value if not callable(value) else type(value).__name__
@@ -245,7 +246,7 @@ def check_gradient(i: int, grad: Any, like: Any) -> None:
     """Raise unless a gradient may be copied into its place."""
     check_array(grad, "grads", i, False, True)
     wide = like.dtype == np.float32
-    if not (grad.dtype == like.dtype or wide and grad.dtype.name in ("float16", "bfloat16")):
+    if not (grad.dtype == like.dtype or (wide and grad.dtype.name in ("float16", "bfloat16"))):
         expected = "float32, float16 or bfloat16" if wide else str(like.dtype)
         raise TypeError(f"grads[{i}] has dtype {grad.dtype}, expected {expected} as params[{i}] is "
                         f"{like.dtype}")

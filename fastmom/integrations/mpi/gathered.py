@@ -67,7 +67,7 @@ def joined(tensor: Tensor, pieces: Sequence[Any]) -> Any:
 def cut(tensor: Tensor, k: int, array: Any, like: Any) -> Any:
     """Return what of a whole tensor's state belongs to part k, whose own state is `like`."""
     start, stop = tensor.cuts[k:k + 2]
-    if not isinstance(array, np.ndarray) or tensor.whole and k in holders(tensor):
+    if not isinstance(array, np.ndarray) or (tensor.whole and k in holders(tensor)):
         return array            # what is no array is refused later
     if tensor.whole:
         return like

@@ -146,7 +146,8 @@ class Ranks:
         """Raise this rank's error, or another's, if any has told of one by its first number."""
         if not told[:, 0].any():
             return
-        messages = self.comm.allgather(None if error is None else f"{type(error).__name__}: {error}")
+        own = None if error is None else f"{type(error).__name__}: {error}"
+        messages = self.comm.allgather(own)
         if error is not None:
             raise error
         first = next(i for i, message in enumerate(messages) if message)

@@ -15,7 +15,7 @@ GRAIN = 256     # elements: tensors are cut at multiples, which blocks of 8-bit 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor in a window, and its cuts: part k are the elements ``cuts[k]`` to ``cuts[k + 1]``."""
+    """A tensor in a window; part k of it are the elements ``cuts[k]`` to ``cuts[k + 1]``."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
