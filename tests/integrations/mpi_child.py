@@ -125,7 +125,7 @@ def features() -> None:
         return [{"params": arrays[:3], "lr": 0.1, "momentum": 0.5}, {"params": arrays[3:]}]
 
     def sgd() -> Any:
-        return fm.SGD(lr=fm.Linear(0.5, 0.1, 4), momentum=0.9)
+        return fm.SGD(lr=fm.optim.schedules.Linear(0.5, 0.1, 4), momentum=0.9)
     own, other = params(), params()
     single = sgd()
     single.bind(groups(other))

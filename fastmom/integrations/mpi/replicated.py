@@ -8,7 +8,7 @@ import numpy as np
 
 from fastmom.integrations.mpi.distributed import Distributed
 from fastmom.integrations.mpi.ranks import TIMEOUT
-from fastmom.kernels import WeightedSum
+from fastmom.kernels.sums import WeightedSum
 from fastmom.threads import get_num_threads
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from fastmom.integrations.mpi.distributed import Distributed
 from fastmom.integrations.mpi.norms import agreed_norm, refuse_nonfinite
 from fastmom.integrations.mpi.ranks import LONG, TIMEOUT
 from fastmom.integrations.mpi.windows import Window
-from fastmom.kernels import Engine, WeightedSum
+from fastmom.kernels import Engine
+from fastmom.kernels.sums import WeightedSum
 from fastmom.optim.ema import EMA
 from fastmom.optim.sgd import sgd
 from fastmom.threads import get_num_threads
