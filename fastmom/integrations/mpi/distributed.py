@@ -10,7 +10,7 @@ import numpy as np
 
 from fastmom.checks import reject_unknown
 from fastmom.integrations.mpi.between import Between
-from fastmom.integrations.mpi.ranks import Ranks, checked_per_node, meet
+from fastmom.integrations.mpi.ranks import Ranks, meet
 from fastmom.integrations.mpi.shards import layout
 from fastmom.integrations.mpi.windows import Window
 from fastmom.kernels.arrays import check_array
@@ -36,7 +36,7 @@ class Distributed:
     def __init__(self, comm: Any, params: Params, optimizer: Optimizer, divided: bool,
                  timeout: float | None, ranks_per_node: int | None,
                  about: Mapping[str, Any]) -> None:
-        self._ranks = ranks = Ranks(comm, timeout, checked_per_node(ranks_per_node, comm.size))
+        self._ranks = ranks = Ranks(comm, timeout, ranks_per_node)
         error, groups, lines = None, [], list[str]()
         try:
             groups = checked_groups(params, optimizer, divided)

@@ -72,7 +72,7 @@ def cut(tensor: Tensor, k: int, array: Any, like: Any) -> Any:
     if tensor.whole:
         return like
     if array.dtype.names is not None:
-        return array[start // BLOCK:-(-stop // BLOCK)]
+        return array[start // BLOCK:-(-stop // BLOCK)] if stop > start else array[:0]
     if array.shape != tensor.shape:
         raise ValueError(f"the state has an array of shape {array.shape} for a parameter of shape "
                          f"{tensor.shape}")

@@ -50,8 +50,13 @@ class Ranks:
         if not isinstance(comm, MPI.Intracomm) or comm == MPI.COMM_NULL:
             raise TypeError(f"comm must be an MPI.Intracomm, not {comm!r}")
         self.timeout = None if timeout is None else number("timeout", timeout, 0.0, open_low=True)
-        self._per_node = ranks_per_node
         self.comm, self.rank, self.size = comm, comm.rank, comm.size
+        if ranks_per_node is not None:
+            ranks_per_node = integer("ranks_per_node", ranks_per_node, 1)
+            if self.size % ranks_per_node:
+                raise ValueError(f"ranks_per_node must divide the number of ranks, {self.size}, "
+                                 f"not {ranks_per_node}")
+        self._per_node = ranks_per_node
         self.broken: str | None = None
 
     def join(self, what: str) -> None:
@@ -172,16 +177,21 @@ def leave_nothing(node: Any) -> None:
     """
     node.Barrier()      # all have it by now
     if node.rank == 0:
-        with suppress(OSError):         # there is no such file on other systems
-            for line in Path("/proc/self/maps").read_text().splitlines():
-                if (name := line.split()[-1]).startswith("/dev/shm/mpich_shm_"):
-                    Path(name).unlink(missing_ok=True)
+        unlink_memory()
+
+
+def unlink_memory() -> None:
+    with suppress(OSError):         # there is no such file on other systems
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            if (name := line.split()[-1]).startswith("/dev/shm/mpich_shm_"):
+                Path(name).unlink(missing_ok=True)
 
 
 def end(comm: Any, reason: str) -> NoReturn:
     """Print the reason, and end all ranks."""
     print(f"fastmom: error: {reason}", file=sys.stderr, flush=True)
     sys.stdout.flush()
+    unlink_memory()
     comm.Abort(1)
     raise SystemExit(1)     # not reached
 
@@ -211,13 +221,3 @@ def meet(ranks: Ranks, what: str, error: Exception | None, about: Sequence[str])
         for other, its in enumerate(said):
             if its != said[0]:
                 raise ValueError(f"the ranks differ: rank 0 has {said[0]}, rank {other} has {its}")
-
-
-def checked_per_node(value: int | None, size: int) -> int | None:
-    """Return the argument `ranks_per_node`."""
-    if value is None:
-        return None
-    value = integer("ranks_per_node", value, 1)
-    if size % value:
-        raise ValueError(f"ranks_per_node must divide the number of ranks, {size}, not {value}")
-    return value
