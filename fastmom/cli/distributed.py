@@ -12,6 +12,7 @@ import signal
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -120,8 +121,9 @@ class Signal(Interrupt):
 
 def run(args: Namespace, train: Callable[[Namespace, Crew], int]) -> int:
     """Run a training on all ranks; an error ends it on all."""
-    MPI = need("mpi4py.MPI", "mpi", "trainings on many ranks")
     need("mpi4py", "mpi", "trainings on many ranks")
+    import_module("fastmom.integrations.mpi")       # which explains an MPI that is missing
+    from mpi4py import MPI
     args.threads = args.threads or 1
     comm = MPI.COMM_WORLD
     if comm.rank:

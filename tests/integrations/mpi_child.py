@@ -70,7 +70,7 @@ def optimizers(kind: str, per_node: str) -> None:
         for cls, hyper in cases:
             name = f"{label((cls, hyper))} {np.dtype(dtype)}"
             expected, single = alone(lambda cls=cls, hyper=hyper: cls(**hyper), dtype)
-            own = params(dtype) if WORLD.rank == 0 else [a * 0 for a in params(dtype)]
+            own = params(dtype) if WORLD.rank == 0 else [*map(np.zeros_like, params(dtype))]
             with kinds(WORLD, own, cls(**hyper), ranks_per_node=int(per_node) or None) as opt:
                 for step in range(3):
                     assert opt.step(gradient(WORLD.rank, step, dtype))

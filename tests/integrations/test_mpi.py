@@ -13,7 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("mpi4py")
+try:
+    from fastmom.integrations.mpi.shards import layout
+except ImportError as missing:
+    pytest.skip(str(missing), allow_module_level=True)
+
 MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent),
                                                         os.environ.get("PATH", "")]))
 if MPIEXEC is None:
@@ -34,6 +38,33 @@ def launch(ranks: int, *args: object, timeout: float = 120) -> subprocess.Comple
 def passes(ranks: int, *args: object) -> None:
     done = launch(ranks, *args)
     assert done.returncode == 0, done.stderr[-4000:]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("parts", [1, 2, 3, 7])
+def test_parts_are_all_there_is(parts: int, whole: bool) -> None:
+    shapes: list[tuple[int, ...]] = [(1000, 77), (), (5,), (0, 3), (4096,), (33, 3), (100_000,)]
+    dtypes = [np.dtype(name) for name in ("f4", "f8", "f2", "f4", "f4", "f8", "f4")]
+    plan = layout(shapes, dtypes, parts, whole)
+    assert list(plan.bounds) == sorted(plan.bounds)
+    memory = np.zeros(plan.nbytes, np.uint8)
+    sizes = []
+    for k in range(parts):
+        own = [tensor.part(memory, k) for tensor in plan.tensors]
+        piece = memory[plan.bounds[k]:plan.bounds[k + 1]]
+        for tensor, part in zip(plan.tensors, own, strict=True):
+            part += k + 1
+            within = tensor.part(piece, k, plan.bounds[k])
+            assert within.size == part.size
+            assert part.size == 0 or np.shares_memory(within, part)
+            assert part.size == 0 or part.ctypes.data % 64 == memory.ctypes.data % 64
+            assert not whole or part.shape == tensor.shape or part.size == 0
+        sizes.append(sum(part.nbytes for part in own))
+    for tensor in plan.tensors:         # each element is in one part
+        view = tensor.view(memory)
+        assert ((view >= 1) & (view <= parts)).all()
+    most = max(np.prod(shape) * 4 for shape in shapes) if whole else 8 * 256
+    assert max(sizes) <= sum(sizes) / parts + most
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])

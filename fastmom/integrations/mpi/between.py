@@ -22,14 +22,23 @@ PIECE = 16384       # elements that are added up at a time, in the cache
 class Between:
     """Exchanges of one layout's parts between nodes.
 
+    Parameters
+    ----------
+    ranks : Ranks
+    layout : Layout
+    memory : list of ndarray
+        The gradient windows of the node's ranks.
+
     Attributes
     ----------
     own : int
         The part of this rank.
+    sources : list of list of ndarray
+        For each tensor the arrays whose sum, after `collect`, is the gradient of this rank's part.
     """
 
-    def __init__(self, ranks: Ranks, layout: Layout) -> None:
-        self._ranks, self._layout = ranks, layout
+    def __init__(self, ranks: Ranks, layout: Layout, memory: list[Any]) -> None:
+        self._ranks, self._layout, self._memory = ranks, layout, memory
         nodes = ranks.nodes
         first = ranks.node.rank * nodes
         self.column = range(first, first + nodes)
@@ -44,37 +53,36 @@ class Between:
         if nodes > 1:
             self._sent = np.empty(self.end - self.begin if ranks.node.size > 1 else 0, np.uint8)
             self._got = np.empty((nodes, self._size), np.uint8)
+            begin = bounds[self.own]
+            self.sources = [[t.part(got, self.own, begin) for got in self._got]
+                            for t in layout.tensors]
+        else:
+            self.sources = [[t.part(m, self.own) for m in memory] for t in layout.tensors]
 
     @property
     def nbytes(self) -> int:
         """Bytes of its buffers."""
         return self._sent.nbytes + self._got.nbytes if self._ranks.nodes > 1 else 0
 
-    def collect(self, memory: list[Any]) -> list[list[Any]]:
-        """Return for each tensor the arrays whose sum is the gradient of this rank's part.
-
-        `memory` are the gradient windows of the node's ranks.
-        """
-        tensors = self._layout.tensors
+    def collect(self) -> None:
+        """Bring the gradients of other nodes here."""
         if self._ranks.nodes == 1:
-            return [[t.part(m, self.own) for m in memory] for t in tensors]
-        sent = memory[0][self.begin:self.end]
-        if len(memory) > 1:
-            self._add_up(memory)
+            return
+        sent = self._memory[0][self.begin:self.end]
+        if len(self._memory) > 1:
+            self._add_up()
             sent = self._sent
         n = self._ranks.nodes
         request = self._ranks.across.Ialltoallv(
             [sent, (self._counts, self._starts), MPI.BYTE],
             [self._got, ([self._size] * n, [k * self._size for k in range(n)]), MPI.BYTE])
         self._ranks.wait(request.Test, "exchange of gradients")
-        begin = self._layout.bounds[self.own]
-        return [[t.part(got, self.own, begin) for got in self._got] for t in tensors]
 
-    def _add_up(self, memory: list[Any]) -> None:
+    def _add_up(self) -> None:
         """Write the sum over the node's ranks, in their order, of this rank's column."""
         for t in self._layout.tensors:
             for k in self.column:
-                parts = [t.part(m, k).reshape(-1) for m in memory]
+                parts = [t.part(m, k).reshape(-1) for m in self._memory]
                 total = t.part(self._sent, k, self.begin).reshape(-1)
                 for i in range(0, total.size, PIECE):
                     piece = total[i:i + PIECE]
@@ -90,14 +98,13 @@ class Between:
             memory[self.begin:self.end], (self._counts, self._starts), MPI.BYTE])
         self._ranks.wait(request.Test, "exchange of parameters")
 
-    def total(self, memory: list[Any]) -> Any:
-        """Return the sums over all ranks of all parts, as bytes of a window.
+    def total(self, result: Any) -> None:
+        """Fill bytes like a window's with the sums over all ranks of all parts.
 
         They are made where the parts are at home, and then spread.
         """
-        sources = self.collect(memory)
-        result = np.zeros(self._layout.nbytes, np.uint8)
-        for t, arrays in zip(self._layout.tensors, sources, strict=True):
+        self.collect()
+        for t, arrays in zip(self._layout.tensors, self.sources, strict=True):
             own = t.part(result, self.own)
             own[...] = arrays[0]
             for array in arrays[1:]:
@@ -108,4 +115,3 @@ class Between:
         starts = [bounds[k] for k in self._of_ranks]
         request = ranks.comm.Iallgatherv(MPI.IN_PLACE, [result, (counts, starts), MPI.BYTE])
         ranks.wait(request.Test, "exchange of sums")
-        return result

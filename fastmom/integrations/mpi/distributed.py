@@ -14,6 +14,7 @@ from fastmom.integrations.mpi.ranks import Ranks, meet
 from fastmom.integrations.mpi.shards import layout
 from fastmom.integrations.mpi.windows import Window
 from fastmom.kernels.arrays import check_array
+from fastmom.kernels.sums import WeightedSum
 from fastmom.optim import Optimizer
 from fastmom.optim.copying import refuse_shallow_copy
 
@@ -51,7 +52,8 @@ class Distributed:
         self._window = Window(ranks.node, self._layout.nbytes)
         self.grads = [t.view(self._window.memory[ranks.node.rank]) for t in self._layout.tensors]
         self._mask = [True] * len(self.grads)
-        self._between = Between(ranks, self._layout)
+        self._between = Between(ranks, self._layout, self._window.memory)
+        self._made: tuple[Any, list[Any]] = None, []
         self._digest = 0
         self._bind(groups, optimizer)
 
@@ -122,6 +124,14 @@ class Distributed:
 
     def _spread(self) -> None:
         """Put new parameters where this rank reads them."""
+
+    def _gradient(self, sources: list[list[Any]], weight: float, mask: list[bool]) -> list[Any]:
+        """Return the gradients as weighted sums; those of the last step, if they are the same."""
+        key = id(sources), weight, tuple(mask)
+        if self._made[0] != key:
+            self._made = key, [WeightedSum(arrays, [weight] * len(arrays)) if there else None
+                               for arrays, there in zip(sources, mask, strict=True)]
+        return self._made[1]
 
     def _take(self, grads: Any) -> None:
         """Check the gradients and put them into the window."""

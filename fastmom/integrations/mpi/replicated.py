@@ -8,7 +8,6 @@ import numpy as np
 
 from fastmom.integrations.mpi.distributed import Distributed
 from fastmom.integrations.mpi.ranks import TIMEOUT
-from fastmom.kernels.sums import WeightedSum
 from fastmom.threads import get_num_threads
 
 if TYPE_CHECKING:
@@ -78,12 +77,14 @@ class Replicated(Distributed):
             optimizer.bind([{**group._values, "params": group["params"]} for group in groups])
         optimizer._bound_engine().fill_copies()
         optimizer._bound_engine().parts = max(1, get_num_threads() // self._ranks.node.size)
+        memory = self._window.memory
+        if self._ranks.nodes > 1:
+            self._total = np.zeros(self._layout.nbytes, np.uint8)
+            memory = [self._total]
+        self._sources = [[t.view(m) for m in memory] for t in self._layout.tensors]
         self._inner = optimizer
 
     def _update(self) -> bool:
-        tensors, memory = self._layout.tensors, self._window.memory
         if self._ranks.nodes > 1:
-            memory = [self._between.total(memory)]
-        weights = [1 / self._ranks.size] * len(memory)
-        return self._inner.step([WeightedSum([t.view(m) for m in memory], weights) if there
-                                 else None for t, there in zip(tensors, self._mask, strict=True)])
+            self._between.total(self._total)
+        return self._inner.step(self._gradient(self._sources, 1 / self._ranks.size, self._mask))

@@ -16,7 +16,6 @@ from fastmom.integrations.mpi.norms import agreed_norm, refuse_nonfinite
 from fastmom.integrations.mpi.ranks import LONG, TIMEOUT
 from fastmom.integrations.mpi.windows import Window
 from fastmom.kernels import Engine
-from fastmom.kernels.sums import WeightedSum
 from fastmom.optim.ema import EMA
 from fastmom.optim.sgd import sgd
 from fastmom.threads import get_num_threads
@@ -141,7 +140,7 @@ class Sharded(Distributed):
         self._sums = []
         if self._accumulate > 1:
             self._sums = [np.zeros_like(np.asarray(p)) for p in engine.params]
-            self._adder = Engine(self._sums, bare)
+            self._adder, self._added = Engine(self._sums, bare), [[s] for s in self._sums]
             self._adder.parts = engine.parts
         self._had = [False] * len(bare)
         self._inner = optimizer
@@ -156,13 +155,13 @@ class Sharded(Distributed):
     def _update(self) -> bool:
         options = self._inner._options.at(self._inner.iterations)
         self._check_options(options)
-        sources = self._between.collect(self._window.memory)
-        weight, mask = 1 / self._ranks.size, self._mask
+        self._between.collect()
+        sources, weight, mask = self._between.sources, 1 / self._ranks.size, self._mask
         if self._accumulate > 1:
             self._add(sources, weight / self._accumulate)
             if self._pending < self._accumulate:
                 return False
-            sources, weight, mask = [[s] for s in self._sums], 1.0, self._had
+            sources, weight, mask = self._added, 1.0, self._had
         try:
             return self._step_part(sources, weight, mask, options)
         finally:
@@ -184,14 +183,11 @@ class Sharded(Distributed):
                     refuse_nonfinite(self._ranks, self.grads, self._mask)
                 return False
             if math.isnan(self._norm) and limit is not None:     # as one process: all is NaN then
-                sources = [[np.full_like(arrays[0], math.nan)] for arrays in sources]
-            elif limit is not None and self._norm > limit:
+                return self._inner.step([np.full_like(arrays[0], math.nan) if there else None
+                                         for arrays, there in zip(sources, mask, strict=True)])
+            if limit is not None and self._norm > limit:
                 weight *= limit / self._norm
         return self._inner.step(self._gradient(sources, weight, mask))
-
-    def _gradient(self, sources: list[list[Any]], weight: float, mask: list[bool]) -> list[Any]:
-        return [WeightedSum(arrays, [weight] * len(arrays)) if there else None
-                for arrays, there in zip(sources, mask, strict=True)]
 
     def _check_options(self, options: Mapping[str, Any]) -> None:
         whole = all(t.whole for t in self._layout.tensors)
