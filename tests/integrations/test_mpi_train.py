@@ -31,12 +31,13 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return commands.write(tmp_path_factory.mktemp("data") / "digits")
 
 
-def start(ranks: int, digits: Path, *args: object) -> subprocess.Popen[str]:
+def start(ranks: int, digits: Path, *args: object,
+          stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [MPIEXEC, "-n", ranks, sys.executable, "-m", "fastmom", "train", "--distributed",
                "--data", digits, "--hidden", 16, "--batch-size", 24, "--dropout", 0, *args]
     return subprocess.Popen([*map(str, command)], env=environment, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                            stdout=stdout, stderr=subprocess.PIPE)
 
 
 def train(ranks: int, digits: Path, *args: object) -> tuple[int, str, str]:
@@ -97,6 +98,24 @@ def test_errors_are_told_once(digits: Path, tmp_path: Path) -> None:
 def test_distributed_options_need_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     assert commands.run("--timeout", 3) == 2
     assert "--timeout needs --distributed" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_terminal_shows_one_bar(digits: Path) -> None:
+    ours, theirs = os.openpty()
+    with start(2, digits, "--epochs", 1, stdout=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while more := os.read(ours, 4096):
+                shown += more
+        except OSError:         # how a terminal ends
+            pass
+        finally:
+            os.close(ours)
+    assert process.returncode == 0
+    assert b"/13 |" in shown                # steps of 24 of the 300 samples
+    assert shown.count(b"test accuracy 0.") == 1
 
 
 def until(process: subprocess.Popen[str], directory: Path) -> None:
