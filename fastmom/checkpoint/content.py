@@ -30,8 +30,9 @@ KEYS = {"format", "names", "params", "optimizer", "rng", "epoch", "extra"}
 
 
 def save(path: str | os.PathLike[str], *, params: Arrays | None = None,
-         optimizer: Optimizer | None = None, rng: np.random.Generator | None = None,
-         epoch: int | None = None, extra: Any = None) -> None:
+         optimizer: Optimizer | Mapping[str, Any] | None = None,
+         rng: np.random.Generator | None = None, epoch: int | None = None,
+         extra: Any = None) -> None:
     """Write a checkpoint, over an older one of the same name if there is one.
 
     Parameters
@@ -44,7 +45,7 @@ def save(path: str | os.PathLike[str], *, params: Arrays | None = None,
         keeps its permissions.
     params : list or dict of ndarray, optional
         Numbers of any kind and shape: parameters, and say the averages of an `EMA`.
-    optimizer : Optimizer, optional
+    optimizer : Optimizer or dict, optional
         Its `state_dict`: hyper-parameters, schedules, counters and state, not its parameters.
     rng : numpy.random.Generator, optional
     epoch : int, optional
@@ -83,7 +84,8 @@ def save(path: str | os.PathLike[str], *, params: Arrays | None = None,
     content: dict[str, Any] = {
         "format": FORMAT, "names": list(params) if isinstance(params, Mapping) else None,
         "params": None if params is None else [array for _, array in restore.named(params)],
-        "optimizer": None if optimizer is None else live_state(optimizer),
+        "optimizer": (optimizer if optimizer is None or isinstance(optimizer, Mapping)
+                      else live_state(optimizer)),
         "rng": None if rng is None else rng.bit_generator.state,
         "epoch": None if epoch is None else integer("epoch", epoch, 0)}
     arrays: dict[str, Any] = {}

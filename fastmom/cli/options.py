@@ -92,6 +92,7 @@ def word(words: Collection[str]) -> Callable[[str], str]:
 POSITIVE = number(int, lambda n: n >= 1, "an integer >= 1")
 NATURAL = number(int, lambda n: n >= 0, "an integer >= 0")
 SHARE = number(float, lambda x: 0 <= x < 1, "a number from 0 to below 1")
+SECONDS = number(float, lambda x: 0 < x < math.inf, "a number of seconds > 0")
 MOMENTUM = number(float, lambda m: 0 <= m <= 1, "a number from 0 to 1")
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import fastmom
 from fastmom import data, nn, plot
-from fastmom.cli import resume
+from fastmom.cli import distributed, resume
+from fastmom.cli.distributed import Crew
 from fastmom.cli.figures import figure_of_training
 from fastmom.cli.files import (
     cannot_be_written,
@@ -60,7 +61,7 @@ DEFAULTS: dict[str, Any] = {**SETTINGS, "optimizer": "sgd", "seed": 0, "validati
 KEEP = 3
 LOGGERS: dict[str, Callable[..., LineLogger]] = {".csv": nn.CSVLogger, ".jsonl": nn.JSONLogger}
 OUTPUTS = "json", "log", "plot", "report"
-NEEDS = {"smooth": "plot", "keep": "checkpoint", "resume": "checkpoint"}
+NEEDS = {"smooth": "plot", "keep": "checkpoint", "resume": "checkpoint", "timeout": "distributed"}
 
 
 def add(commands: Any) -> None:
@@ -108,11 +109,40 @@ def add(commands: Any) -> None:
            help="go on from the latest whole checkpoint, to the same result as without a break: "
                 "options are what they were then, but --epochs may be more; name the files to "
                 "write again, they are written whole")
+    distributed.add_options(train)
     train.set_defaults(run=run, parser=train)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, print a line per epoch, and write the files that are asked for."""
+    return distributed.run(args, train) if args.distributed else train(args, None)
+
+
+def train(args: argparse.Namespace, crew: Crew | None) -> int:
+    """Train alone, or as one of the ranks of a crew."""
+    model, dataset, record, about = (begin(args, None) if crew is None else
+                                     crew.together(lambda: begin(args, crew)))
+    assert model.optimizer is not None
+    if crew is not None:
+        crew.join(model, record.crc32)
+        about += f", {crew.ranks} rank{'s' * (crew.ranks > 1)}"
+    with fastmom.num_threads(args.threads), one_blas_thread():
+        print(f"{dataset.reason}\n{about}\n{settings_line(record, model.optimizer)}", flush=True)
+        recording = recorder(record.config, shares(dataset, record.config["validation_split"])[0])
+        status, diverged = fit(model, dataset, record, args, crew, recording)
+        test = evaluate_test(model, dataset, record, status)
+    write(args, record, model.optimizer, {**test, **diverged})
+    if args.report is not None:
+        report(args.report, recording, [f"{dataset.reason}\n{about}", settings_line(
+            record, model.optimizer)])
+    if status == INTERRUPTED and args.checkpoint is not None:
+        print(how_to_resume(args))
+    return status
+
+
+def begin(args: argparse.Namespace,
+          crew: Crew | None) -> tuple[nn.Sequential, data.Dataset, Record, str]:
+    """Make the model, new or from a checkpoint; raise for all that can be known to be wrong."""
     check_files(args)
     given = {name: value for name, value in vars(args).items() if name in (*DEFAULTS, *HYPER)}
     model = None
@@ -120,16 +150,16 @@ def run(args: argparse.Namespace) -> int:
         model, record = resume.resumed(args.checkpoint)
         resume.check_agrees(given, record)
         record.config |= {name: given[name] for name in ("data", "epochs") if name in given}
-        assert model.optimizer is not None
-        optimizer = model.optimizer
     else:
         settings = DEFAULTS | given
         optimizer = make_optimizer(settings["optimizer"], given)
         record = Record({**settings, **hyper_of(optimizer, given)})
     record.config["threads"] = args.threads
     check_plateaus(record)
+    if crew is not None:
+        crew.check(record.config)
     dataset = load_data(record.config["data"])
-    crc32 = resume.fingerprint(dataset) if args.checkpoint else 0
+    crc32 = resume.fingerprint(dataset) if args.checkpoint or crew is not None else 0
     about = describe(dataset, record.config)
     if model is None:
         model = make_model(record.config, dataset.x_train.shape[1:], record.config["seed"],
@@ -138,21 +168,12 @@ def run(args: argparse.Namespace) -> int:
     elif crc32 != record.crc32:
         raise ValueError(f"--data {record.config['data']}: other samples than those of the "
                          f"checkpoint's training ({record.data})")
+    if crew is not None and crew.rank:      # it has read what it needs
+        args.checkpoint = None
     if args.checkpoint is not None:
         with writing("--checkpoint", args.checkpoint):
             args.checkpoint.mkdir(parents=True, exist_ok=True)
-    with fastmom.num_threads(args.threads), one_blas_thread():
-        print(f"{dataset.reason}\n{about}\n{settings_line(record, optimizer)}", flush=True)
-        recording = recorder(record.config, shares(dataset, record.config["validation_split"])[0])
-        status, diverged = fit(model, dataset, record, args, recording)
-        test = evaluate_test(model, dataset, record, status)
-    write(args, record, optimizer, {**test, **diverged})
-    if args.report is not None:
-        report(args.report, recording, [f"{dataset.reason}\n{about}", settings_line(
-            record, optimizer)])
-    if status == INTERRUPTED and args.checkpoint is not None:
-        print(how_to_resume(args))
-    return status
+    return model, dataset, record, about
 
 
 def check_files(args: argparse.Namespace) -> None:
@@ -171,6 +192,8 @@ def check_files(args: argparse.Namespace) -> None:
         new_figure(1, 1)        # says so if there is no matplotlib
     if args.report is not None:
         need("bokeh", "playground", "reports")
+        if args.distributed:
+            raise ValueError("--report shows the training of one process: leave --distributed out")
     if args.checkpoint is not None:
         check_directory("--checkpoint", args.checkpoint)
         if not args.resume and (there := found(args.checkpoint)):
@@ -195,10 +218,10 @@ def settings_line(record: Record, optimizer: Any) -> str:
 
 
 def fit(model: nn.Sequential, dataset: data.Dataset, record: Record, args: argparse.Namespace,
-        recording: Recording) -> tuple[int, dict[str, Any]]:
+        crew: Crew | None, recording: Recording) -> tuple[int, dict[str, Any]]:
     """Train the epochs that are left; return the exit status, and where it has diverged."""
     config, done = record.config, len(record.epoch)
-    interrupt, stop = Interrupt(), nn.TerminateOnNaN()
+    interrupt, stop = Interrupt() if crew is None else crew.signal, nn.TerminateOnNaN()
     callbacks = [stop, *record.observers.values(), record, *start_log(args.log, record, model)]
     if args.report is not None:
         callbacks.append(recording)
@@ -278,6 +301,8 @@ def how_to_resume(args: argparse.Namespace) -> str:
     if not (saved := found(args.checkpoint)):
         return "no checkpoint: no epoch is whole"
     words = ["fastmom", "train", "--checkpoint", args.checkpoint, "--resume"]
+    if args.distributed:
+        words = ["mpiexec", "-n", "N", *words, "--distributed"]
     for option in ("threads", *OUTPUTS, "smooth", "keep"):
         if getattr(args, option) is not None:
             words += [f"--{option}", getattr(args, option)]

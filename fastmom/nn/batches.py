@@ -24,17 +24,22 @@ class Batches:
         Largest batch.
     y, weights : ndarray or None
         Targets and weights of the samples, batched as they are.
+    rank, ranks : int
+        Which share of each batch this is, of how many: all are equally large, and what is left of
+        the last batch is left out.
     """
 
-    def __init__(self, x: Any, size: int, y: Any = None, weights: Array | None = None) -> None:
-        self.x, self.size, self.y, self.weights = x, max(1, min(size, len(x))), y, weights
+    def __init__(self, x: Any, size: int, y: Any = None, weights: Array | None = None,
+                 rank: int = 0, ranks: int = 1) -> None:
+        self.x, self._whole, self.y, self.weights = x, max(1, min(size, len(x))), y, weights
+        self.size, self.rank, self.ranks = max(1, self._whole // ranks), rank, ranks
         self._order: NDArray[np.int64] = np.arange(len(x))
         self._shuffled: list[Any] = []      # y and weights in a random order
         self._sparse: bool | None = None
 
     def __len__(self) -> int:
         """Batches of one pass over the samples; the last one holds what is left."""
-        return -(-len(self.x) // self.size)
+        return len(self.x) // self._whole + (len(self.x) % self._whole >= self.ranks)
 
     def fold(self, layers: Sequence[Layer], buffer: Array) -> Sequence[Layer]:
         """Fold a leading Rescaling or sparse Dense into the batch source; return the layers left.
@@ -79,12 +84,17 @@ class Batches:
 
     def _batches(self, order: NDArray[np.int64], y: Any,
                  weights: Any) -> Iterator[tuple[int, Any, Any, Any]]:
-        size, batch = self.size, self._batch
-        for i in range(0, len(order), size):
-            stop = min(i + size, len(order))
+        size, batch = self._whole, self._batch
+        for first in range(0, len(order), size):
+            share = min(size, len(order) - first) // self.ranks
+            i = first + self.rank * share
+            stop = i + share
+            if not share:
+                return
             if batch is not None:
                 x: Any = batch
-                x.load(self.x, order[i:stop], self._scale, self._offset, order[stop:stop + size])
+                x.load(self.x, order[i:stop], self._scale, self._offset,
+                       order[i + size:stop + size])
             else:
                 x = self._buffer[:stop - i]
                 kernels.gather(self.x, order[i:stop], x, self._scale, self._offset)

@@ -69,12 +69,23 @@ class Task:
         return self.logs(sums, len(data[0]))
 
 
+class Team:
+    """Those who train a model together: here one process alone."""
+
+    rank, ranks = 0, 1
+
+    def step(self, optimizer: Optimizer, grads: Any, sums: list[float]) -> list[float]:
+        """Step from the gradients of all; return the sums of all of these."""
+        optimizer.step(grads)
+        return sums
+
+
 class Training:
     """Steps of an optimizer over batches."""
 
-    def __init__(self, task: Task, own: Pass, data: Data, size: int) -> None:
-        self._task, self._pass = task, own
-        self.batches = Batches(data[0], size, *data[1:])
+    def __init__(self, task: Task, own: Pass, data: Data, size: int, team: Team) -> None:
+        self._task, self._pass, self._team = task, own, team
+        self.batches = Batches(data[0], size, *data[1:], team.rank, team.ranks)
 
     def begin(self) -> None:
         """Take up which layers are trained and what else has changed in them."""
@@ -91,8 +102,7 @@ class Training:
             if dy is None:
                 break
             dy = layer.backward(dy)
-        self._task.optimizer.step(self._pass.grads)
-        return sums
+        return self._team.step(self._task.optimizer, self._pass.grads, sums)
 
     def run(self, model: Trained, epochs: range, order: np.random.Generator | None,
             evaluate: Callable[[], dict[str, float]], run: CallbackList) -> None:
@@ -128,8 +138,9 @@ class Training:
             values = self.step(x, y, weights)
             for i, value in enumerate(values):
                 sums[i] += value
-            losses.append(values[0] / len(x))
-            seen += len(x)
+            samples = len(x) * self._team.ranks
+            losses.append(values[0] / samples)
+            seen += samples
             if run.wants_batches:
                 run.on_train_batch_end(
                     step, self._task.logs(sums, seen) if run.wants_batch_logs else None)

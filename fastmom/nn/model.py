@@ -14,7 +14,7 @@ from fastmom.nn.callbacks import Callback, CallbackList, History, Progress, metr
 from fastmom.nn.checked import check_data, check_validation, weighted
 from fastmom.nn.compiling import make_task, restored, stored
 from fastmom.nn.layer_base import Layer
-from fastmom.nn.loop import Task, Training
+from fastmom.nn.loop import Task, Team, Training
 from fastmom.nn.losses import Loss
 from fastmom.nn.network import EVALUATION_BATCH, Network, check_verbose
 from fastmom.nn.passes import Pass, Passes
@@ -77,6 +77,7 @@ class Sequential(Network):
     stop_training = False
     batch_losses: Sequence[float] = ()
     _task: Task | None = None
+    _team = Team()
 
     def __init__(self, layers: Iterable[Layer | Input] = (), *, seed: int = 0,
                  dtype: str = "float32") -> None:
@@ -225,7 +226,7 @@ class Sequential(Network):
                 stack, task, check_data(stack, task, x, y, sample_weight), validation_split,
                 validation_data)
             training = Training(task, self._own_pass, weighted(stack, task, data, class_weight),
-                                size)
+                                size, self._team)
             run = CallbackList([*chosen, history], self, {
                 "epochs": epochs, "steps": len(training.batches), "verbose": verbose,
                 "metrics": [*task.names, *(f"{which}_{name}" for which in evaluated
@@ -243,7 +244,7 @@ class Sequential(Network):
         with self._guard.change("train_on_batch"):
             stack, task = self._stack, self._compiled()
             data = weighted(stack, task, check_data(stack, task, x, y, sample_weight), class_weight)
-            training = Training(task, self._own_pass, data, len(data[0]))
+            training = Training(task, self._own_pass, data, len(data[0]), Team())
             training.begin()
             (_, *batch), = training.batches.in_order()
             logs = task.logs(training.step(*batch), len(data[0]))
@@ -297,7 +298,8 @@ class Sequential(Network):
     def __getstate__(self) -> dict[str, Any]:
         with self._guard.use:
             kept = {name: value for name, value in vars(self).items()
-                    if name not in ("_passes", "_own_pass", "_guard", "_task", "batch_losses")}
+                    if name not in ("_passes", "_own_pass", "_guard", "_task", "_team",
+                                         "batch_losses")}
             return {**kept, "_compiled": None if self._task is None else stored(self._task)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -71,6 +71,7 @@ class Adafactor(Optimizer):
     weight_decay: Number = Number(default=0.0, doc="Decoupled.")
 
     needs_masters = True
+    needs_whole_tensors = True
 
     def _state_apart(self, array: Array) -> dict[str, tuple[int, ...]]:
         if array.ndim < 2:

@@ -150,7 +150,10 @@ class Optimizer(Bindable):
 
     def _take_values(self, engine: Engine, now: int) -> None:
         """Let the values of all hyper-parameters at this step take effect."""
-        self._set_options(engine, self._options.at(now))
+        options = self._options.at(now)
+        if self._is_part:
+            options = {**options, "clip_norm": None, "nonfinite": "ignore"}
+        self._set_options(engine, options)
         groups = [group.at(now) for group in self.param_groups]
         cls = type(self)        # bound methods would keep the optimizer alive
         self._makers = [(cls._matrix_row if is_matrix else cls._row, groups[i])

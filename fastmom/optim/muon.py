@@ -93,6 +93,7 @@ class Muon(Optimizer):
     square_state_names: ClassVar[tuple[str, ...]] = ("square",)
     treats_matrices = True
     needs_masters = True
+    needs_whole_tensors = True
 
     def _bound(self, first: int) -> None:
         assert self._engine is not None

@@ -28,6 +28,8 @@ class Stateful(Grouped):
     square_state_names: ClassVar[Collection[str]] = ()  # of the precise, means of squares
     takes_rows: ClassVar[bool] = False          # its rule works on some rows as on all: `RowGrad`
     needs_masters: ClassVar[bool] = False       # it changes the parameters in NumPy
+    needs_whole_tensors: ClassVar[bool] = False     # a part of one would get another step
+    _is_part = False        # it has parts of tensors; who has all decides what depends on all norms
 
     def _bound_engine(self) -> Engine:
         """Return the engine, or raise if there are no parameters yet."""

@@ -67,6 +67,7 @@ class LARS(Optimizer):
     eps: Number = Number(default=0.0, doc="Added to the norm of the direction.")
 
     state_names: ClassVar[tuple[str, ...]] = ("velocity",)
+    needs_whole_tensors = True
 
     def _steady(self, group: Mapping[str, Any]) -> bool:
         return True
@@ -109,6 +110,7 @@ class LAMB(Optimizer):
     state_names: ClassVar[tuple[str, ...]] = ("mean", "square")
     precise_state_names: ClassVar[tuple[str, ...]] = ("square",)
     square_state_names: ClassVar[tuple[str, ...]] = ("square",)
+    needs_whole_tensors = True
 
     def _row(self, group: Mapping[str, Any], age: int) -> Row:
         b1, b2, t = group["beta1"], group["beta2"], age + 1
@@ -149,6 +151,7 @@ class NovoGrad(Optimizer):
     weight_decay: Number = Number(default=0.0, doc="Added to the normalised gradient.")
 
     state_names: ClassVar[tuple[str, ...]] = ("mean",)
+    needs_whole_tensors = True
 
     def _state_apart(self, array: Array) -> dict[str, tuple[int, ...]]:
         return {"norm": ()}

@@ -1,0 +1,30 @@
+"""Training on many ranks of MPI: optimizer state divided among them, or the same on each.
+
+Start a program with ``mpiexec -n 4 python program.py``. `Sharded` keeps one copy of the parameters
+in each node, and of the optimizer's state each rank its part; `Replicated` is for small models,
+whose parameters and state every rank has.
+
+Any MPI that mpi4py finds will do; ``pip install mpi4py mpich`` brings one along. Under SLURM, with
+the cluster's own::
+
+    #!/bin/bash
+    #SBATCH --nodes=4 --ntasks-per-node=8 --cpus-per-task=1
+    export OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK
+    srun --mpi=pmix python program.py
+
+A program that may raise on one rank alone is best started as ``python -m mpi4py program.py``, which
+ends the others at once; otherwise they wait for it as long as `timeout` says.
+"""
+
+from fastmom.extras import need
+
+try:
+    need("mpi4py.MPI", "mpi", "many ranks")
+except RuntimeError as error:
+    raise ImportError(f"mpi4py has no MPI to work with: pip install mpich, or load your system's "
+                      f"({error})") from error
+
+from fastmom.integrations.mpi.replicated import Replicated
+from fastmom.integrations.mpi.sharded import Sharded
+
+__all__ = ["Replicated", "Sharded"]

@@ -1,0 +1,117 @@
+"""What travels between nodes: gradients to those who step, and parameters back.
+
+Each node's ranks divide all parts among them by columns: the rank at place l of a node serves
+parts ``l * nodes`` to ``(l + 1) * nodes``, one for each node's rank at that place. It adds up the
+gradients of its node, sends each part to the one that owns it, and gets as many pieces of its own:
+a reduce-scatter whose sum the step itself takes, in the order of the nodes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from fastmom.integrations.mpi.ranks import Ranks
+from fastmom.integrations.mpi.shards import Layout
+
+PIECE = 16384       # elements that are added up at a time, in the cache
+
+
+class Between:
+    """Exchanges of one layout's parts between nodes.
+
+    Parameters
+    ----------
+    ranks : Ranks
+    layout : Layout
+    memory : list of ndarray
+        The gradient windows of the node's ranks.
+
+    Attributes
+    ----------
+    own : int
+        The part of this rank.
+    sources : list of list of ndarray
+        For each tensor the arrays whose sum, after `collect`, is the gradient of this rank's part.
+    """
+
+    def __init__(self, ranks: Ranks, layout: Layout, memory: list[Any]) -> None:
+        self._ranks, self._layout, self._memory = ranks, layout, memory
+        nodes = ranks.nodes
+        first = ranks.node.rank * nodes
+        self.column = range(first, first + nodes)
+        self.own = self.column[ranks.across.rank]
+        bounds = layout.bounds
+        self.begin, self.end = bounds[self.column.start], bounds[self.column.stop]
+        self._counts = [bounds[k + 1] - bounds[k] for k in self.column]
+        self._starts = [bounds[k] - self.begin for k in self.column]
+        self._size = bounds[self.own + 1] - bounds[self.own]
+        self._of_ranks = [place * nodes + node for node in range(nodes)
+                          for place in range(ranks.node.size)]
+        if nodes > 1:
+            self._sent = np.empty(self.end - self.begin if ranks.node.size > 1 else 0, np.uint8)
+            self._got = np.empty((nodes, self._size), np.uint8)
+            begin = bounds[self.own]
+            self.sources = [[t.part(got, self.own, begin) for got in self._got]
+                            for t in layout.tensors]
+        else:
+            self.sources = [[t.part(m, self.own) for m in memory] for t in layout.tensors]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its buffers."""
+        return self._sent.nbytes + self._got.nbytes if self._ranks.nodes > 1 else 0
+
+    def collect(self) -> None:
+        """Bring the gradients of other nodes here."""
+        if self._ranks.nodes == 1:
+            return
+        sent = self._memory[0][self.begin:self.end]
+        if len(self._memory) > 1:
+            self._add_up()
+            sent = self._sent
+        n = self._ranks.nodes
+        request = self._ranks.across.Ialltoallv(
+            [sent, (self._counts, self._starts), MPI.BYTE],
+            [self._got, ([self._size] * n, [k * self._size for k in range(n)]), MPI.BYTE])
+        self._ranks.wait(request.Test, "exchange of gradients")
+
+    def _add_up(self) -> None:
+        """Write the sum over the node's ranks, in their order, of this rank's column."""
+        for t in self._layout.tensors:
+            for k in self.column:
+                parts = [t.part(m, k).reshape(-1) for m in self._memory]
+                total = t.part(self._sent, k, self.begin).reshape(-1)
+                for i in range(0, total.size, PIECE):
+                    piece = total[i:i + PIECE]
+                    np.add(parts[0][i:i + PIECE], parts[1][i:i + PIECE], out=piece)
+                    for part in parts[2:]:
+                        piece += part[i:i + PIECE]
+
+    def spread(self, memory: Any) -> None:
+        """Fill this rank's column of a window with the parts of the other nodes' ranks."""
+        if self._ranks.nodes == 1:
+            return
+        request = self._ranks.across.Iallgatherv(MPI.IN_PLACE, [
+            memory[self.begin:self.end], (self._counts, self._starts), MPI.BYTE])
+        self._ranks.wait(request.Test, "exchange of parameters")
+
+    def total(self, result: Any) -> None:
+        """Fill bytes like a window's with the sums over all ranks of all parts.
+
+        They are made where the parts are at home, and then spread.
+        """
+        self.collect()
+        for t, arrays in zip(self._layout.tensors, self.sources, strict=True):
+            own = t.part(result, self.own)
+            own[...] = arrays[0]
+            for array in arrays[1:]:
+                own += array
+        # a rank has its node's column alone; the others' are at its node's other ranks
+        ranks, bounds = self._ranks, self._layout.bounds
+        counts = [bounds[k + 1] - bounds[k] for k in self._of_ranks]
+        starts = [bounds[k] for k in self._of_ranks]
+        request = ranks.comm.Iallgatherv(MPI.IN_PLACE, [result, (counts, starts), MPI.BYTE])
+        ranks.wait(request.Test, "exchange of sums")

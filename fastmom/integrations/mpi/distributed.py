@@ -1,0 +1,264 @@
+"""What `Sharded` and `Replicated` share: one optimizer on many ranks, and its step."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+import numpy as np
+
+from fastmom.checks import reject_unknown
+from fastmom.integrations.mpi.between import Between
+from fastmom.integrations.mpi.ranks import Ranks, meet
+from fastmom.integrations.mpi.shards import layout
+from fastmom.integrations.mpi.windows import Window
+from fastmom.kernels.arrays import check_array
+from fastmom.kernels.sums import WeightedSum
+from fastmom.optim import Optimizer
+from fastmom.optim.copying import refuse_shallow_copy
+
+if TYPE_CHECKING:
+    from fastmom.optim.values import Values
+    from fastmom.types import Grads, Params
+
+OWN = ("clip_norm", "nonfinite")
+
+
+class Distributed:
+    """Base of both classes: see there for parameters.
+
+    The hyper-parameters of the optimizer are attributes of this object too, and are to be changed
+    on all ranks alike.
+    """
+
+    _inner: Optimizer
+
+    def __init__(self, comm: Any, params: Params, optimizer: Optimizer, divided: bool,
+                 timeout: float | None, ranks_per_node: int | None,
+                 about: Mapping[str, Any]) -> None:
+        self._ranks = ranks = Ranks(comm, timeout, ranks_per_node)
+        error, groups, lines = None, [], list[str]()
+        try:
+            groups = checked_groups(params, optimizer, divided)
+            lines = described(groups, optimizer, about)
+        except (TypeError, ValueError, RuntimeError) as raised:
+            error = raised
+        meet(ranks, f"making of {type(self).__name__}", error, lines)
+        self._given = [np.asarray(array) for group in groups for array in group["params"]]
+        whole = optimizer.needs_whole_tensors or optimizer.clip_norm_per_tensor is not None
+        self._layout = layout([a.shape for a in self._given], [a.dtype for a in self._given],
+                              ranks.size, divided and whole)
+        self._window = Window(ranks.node, self._layout.nbytes)
+        self.grads = [t.view(self._window.memory[ranks.node.rank]) for t in self._layout.tensors]
+        self._mask = [True] * len(self.grads)
+        self._between = Between(ranks, self._layout, self._window.memory)
+        self._made: tuple[Any, list[Any]] = None, []
+        self._digest = 0
+        self._bind(groups, optimizer)
+
+    def _bind(self, groups: list[Values], optimizer: Optimizer) -> None:
+        """Give the optimizer its parameters, which begin as those of the first rank."""
+        raise NotImplementedError
+
+    def step(self, grads: Grads) -> bool:
+        """Update the parameters on all ranks from the mean of their gradients; all call it.
+
+        Parameters
+        ----------
+        grads : list or tuple of (ndarray or None)
+            One for each parameter, as for `Optimizer.step`. The arrays of the attribute `grads`
+            are used where they are; others are copied into those. None on all ranks leaves a
+            parameter untouched.
+
+        Returns
+        -------
+        bool
+            Whether a step was taken, the same on all ranks.
+
+        Raises
+        ------
+        TypeError, ValueError, FloatingPointError
+            If a gradient of this rank does not fit, or one of any rank is not finite, by the
+            optimizer's policy. Nothing has changed, on any rank.
+        RuntimeError
+            If those of another rank do not fit, or the ranks have fallen out of step.
+        """
+        return self.step_and_tell(grads)[0]
+
+    def step_and_tell(self, grads: Grads, *values: float) -> tuple[bool, Any]:
+        """Step, and return besides what all ranks have told each other: an array of rows of these.
+
+        Up to five numbers travel with what a step needs anyway.
+        """
+        error = None
+        try:
+            self._take(grads)
+        except (TypeError, ValueError) as raised:
+            error = raised
+        told = self._ranks.agree(error is not None, zlib.crc32(bytes(self._mask)),
+                                 self._digest_now(), *values)
+        self._ranks.check(error, told)
+        self._check_alike(told)
+        return any(self._mask) and self._step_all(), told[:, 3:3 + len(values)]
+
+    def _step_all(self) -> bool:
+        stepped, error = False, None
+        try:
+            stepped = self._update()
+        except FloatingPointError:      # of which all have told each other
+            raise
+        except Exception as raised:
+            error = raised
+        told = self._ranks.agree(error is not None)
+        if told[:, 0].any() and not told[:, 0].all():
+            self._ranks.broken = "a rank could not take a step that others have taken"
+        self._ranks.check(error, told)
+        if stepped:
+            self._spread()
+        return stepped
+
+    def _update(self) -> bool:
+        """Step from the gradients of all ranks, which are there."""
+        raise NotImplementedError
+
+    def _spread(self) -> None:
+        """Put new parameters where this rank reads them."""
+
+    def _gradient(self, sources: list[list[Any]], weight: float, mask: list[bool]) -> list[Any]:
+        """Return the gradients as weighted sums; those of the last step, if they are the same."""
+        key = id(sources), weight, tuple(mask)
+        if self._made[0] != key:
+            self._made = key, [WeightedSum(arrays, [weight] * len(arrays)) if there else None
+                               for arrays, there in zip(sources, mask, strict=True)]
+        return self._made[1]
+
+    def _take(self, grads: Any) -> None:
+        """Check the gradients and put them into the window."""
+        if not isinstance(grads, (list, tuple)):
+            raise TypeError(f"grads must be a list or tuple of arrays (or None) aligned with "
+                            f"params, not {type(grads).__name__}")
+        if len(grads) != len(self.grads):
+            raise ValueError(f"grads has {len(grads)} entries, expected {len(self.grads)}: one for "
+                             f"each array in params")
+        for i, (grad, own) in enumerate(zip(grads, self.grads, strict=True)):
+            if grad is not None and grad is not own:
+                check_gradient(i, grad, own)
+        for grad, own in zip(grads, self.grads, strict=True):
+            if grad is not None and grad is not own:
+                own[...] = grad
+        self._mask = [grad is not None for grad in grads]
+
+    def _digest_now(self) -> int:
+        """Return a checksum of the hyper-parameters, but for functions."""
+        if self._inner._stale or not self._digest:
+            values = [(name, value if not callable(value) else type(value).__name__)
+                      for own in (self._inner._options, *self._inner.param_groups)
+                      for name, value in own._values.items()]
+            self._digest = zlib.crc32(repr(values).encode())
+        return self._digest
+
+    def _check_alike(self, told: Any) -> None:
+        """Raise on all ranks if they do not agree on what the step is."""
+        for column, what in ((1, "which gradients are None"), (2, "the hyper-parameters")):
+            others = np.flatnonzero(told[:, column] != told[0, column])
+            if others.size:
+                raise ValueError(f"{what} differ between rank 0 and rank {others[0]}; they must be "
+                                 f"the same on all ranks")
+
+    # What looks like the optimizer ----------------------------------------------------------------
+
+    def __getattr__(self, name: str) -> Any:
+        inner = vars(self).get("_inner")
+        if inner is None or name.startswith("_") or name not in (
+                *inner._hypers, "param_groups", "iterations", "grad_norm"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(inner, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        inner = vars(self).get("_inner")
+        if inner is None or name.startswith("_"):
+            object.__setattr__(self, name, value)
+            return
+        if name not in inner._hypers:
+            reject_unknown(type(self).__name__, [name], inner._hypers)
+        setattr(inner, name, value)
+
+    def __repr__(self) -> str:
+        ranks, nodes = self._ranks.size, self._ranks.nodes
+        return (f"<{type(self).__name__} {self._inner!r} on {ranks} rank{'s' * (ranks > 1)}, "
+                f"{nodes} node{'s' * (nodes > 1)}>")
+
+    def close(self) -> None:
+        """Give shared memory back; all ranks together. `params` and `grads` are gone then."""
+        self.grads.clear()
+        self._window.close()
+        self._ranks.close()
+        self._ranks.broken = f"this {type(self).__name__} is closed"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is None:        # else others may be elsewhere
+            self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{type(self).__name__} cannot be copied or pickled: it shares memory with "
+                        f"other ranks; save its state_dict()")
+
+    __copy__ = refuse_shallow_copy
+
+
+def checked_groups(params: Params, optimizer: Any, divided: bool) -> list[Values]:
+    """Return the groups of parameters; raise for what cannot be distributed."""
+    if not isinstance(optimizer, Optimizer):
+        hint = ""
+        if type(optimizer).__name__ == "GradientAccumulation":
+            hint = "; for accumulation give Sharded its accumulate="
+        raise TypeError(f"optimizer must be an Optimizer, not {type(optimizer).__name__}{hint}")
+    if optimizer._engine is not None:
+        own = [array for group in optimizer.param_groups for array in group["params"]]
+        if not divided and [*map(id, own)] == [*map(id, params)]:
+            return optimizer.param_groups
+        raise ValueError("optimizer has parameters already; give one without, such as "
+                         "fm.AdamW(lr=1e-3)")
+    groups = optimizer._make_groups(params)
+    arrays = [array for group in groups for array in group["params"]]
+    if not arrays:
+        raise ValueError("params is empty; expected at least one array")
+    from fastmom.kernels.arrays import MemoryMap
+    memory = MemoryMap()
+    for i, array in enumerate(arrays):
+        check_array(array, "params", i, True, True)
+        memory.add(array, f"params[{i}]")
+    memory.seal()
+    return groups
+
+
+def described(groups: Sequence[Values], optimizer: Optimizer,
+              about: Mapping[str, Any]) -> list[str]:
+    """Return line by line what must be the same on all ranks."""
+    lines = [f"optimizer {optimizer!r} after {optimizer.iterations} steps",
+             *(f"{name}={value!r}" for name, value in about.items())]
+    i = 0
+    for n, group in enumerate(groups):
+        values = {name: value if not callable(value) else type(value).__name__
+                  for name, value in group._values.items()}
+        lines.append(f"group {n} with {values}")
+        for array in group["params"]:
+            lines.append(f"params[{i}] of shape {array.shape} and {array.dtype} in group {n}")
+            i += 1
+    return lines
+
+
+def check_gradient(i: int, grad: Any, like: Any) -> None:
+    """Raise unless a gradient may be copied into its place."""
+    check_array(grad, "grads", i, False, True)
+    wide = like.dtype == np.float32
+    if not (grad.dtype == like.dtype or (wide and grad.dtype.name in ("float16", "bfloat16"))):
+        expected = "float32, float16 or bfloat16" if wide else str(like.dtype)
+        raise TypeError(f"grads[{i}] has dtype {grad.dtype}, expected {expected} as params[{i}] is "
+                        f"{like.dtype}")
+    if grad.shape != like.shape:
+        raise ValueError(f"grads[{i}] has shape {grad.shape}, expected {like.shape} as params[{i}]")
