@@ -260,7 +260,8 @@ def opened(path: str | os.PathLike[str]) -> Iterator[OpenCheckpoint]:
 def archive_of(path: Path) -> Archive:
     """Open the file by its suffix; raise as the archives do."""
     kind = safetensors_file if path.suffix == safetensors_file.SUFFIX else npz
-    return kind.Archive(path)
+    archive: Archive = kind.Archive(path)
+    return archive
 
 
 def _with_stand_ins(content: dict[str, Any], archive: Archive) -> dict[str, Any]:

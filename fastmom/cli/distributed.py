@@ -131,7 +131,7 @@ def run(args: Namespace, train: Callable[[Namespace, Crew], int]) -> int:
         for option in WRITTEN:
             setattr(args, option, None)
     elif shows_terminal():
-        sys.stdout = Forwarded(sys.stdout)      # type: ignore[assignment]
+        sys.stdout = Forwarded(sys.stdout)
     crew = Crew(comm, args.timeout or TIMEOUT)
     try:
         return train(args, crew)

@@ -101,8 +101,9 @@ class GradientAccumulation:
         self._adder.no_rows = self.optimizer._engine.no_rows
         self._adder.run(grads, [sgd(lr=-1 / self.steps, wd=0.0, keep=1.0)])
         for i, grad in enumerate(grads):
-            if type(grad) is RowGrad and self._given[i] is not True:
-                self._given[i] = [*(self._given[i] or ()), grad.rows.copy()]
+            had: Any = self._given[i]
+            if type(grad) is RowGrad and had is not True:
+                self._given[i] = [*(had or ()), grad.rows.copy()]
             elif grad is not None:
                 self._given[i] = True
         self.pending += 1

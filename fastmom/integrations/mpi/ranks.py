@@ -77,7 +77,7 @@ class Ranks:
         self.rank = self.across.rank * self.node.size + self.node.rank
         self.comm = given.Split(0, self.rank)
         self._control = Window(self.node, 8 * (8 + 2 * VALUES * self.nodes))
-        self._seen = [memoryview(m).cast("B")[:8].cast("q") for m in self._control.memory]
+        self._seen = [m.data.cast("B")[:8].cast("q") for m in self._control.memory]
         self._told = [m[64:64 + 16 * VALUES * self.nodes].view(np.float64).reshape(
             2, self.nodes, VALUES) for m in self._control.memory]
         self._turn = 0

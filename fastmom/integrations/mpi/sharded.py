@@ -106,7 +106,8 @@ class Sharded(Distributed):
                  ranks_per_node: int | None = None) -> None:
         self._mirror = flag("mirror", mirror)
         self._accumulate = integer("accumulate", accumulate, 1)
-        self._pending, self._ema, self._norm = 0, None, math.nan
+        self._pending, self._norm = 0, math.nan
+        self._ema: EMA | None = None
         super().__init__(comm, params, optimizer, True, timeout, ranks_per_node,
                          {"mirror": mirror, "accumulate": accumulate})
 

@@ -246,7 +246,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """Return state and groups in PyTorch's form, as its own class of the name has them."""
-        live = self.state
+        live: Any = vars(self)["state"]
         self.state = states.exported(self)
         try:
             result: dict[str, Any] = super().state_dict()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import torch
 
@@ -66,11 +66,11 @@ def CPUOffload(params: Any, optimizer_class: type[Optimizer],
     if not (isinstance(optimizer_class, type) and issubclass(optimizer_class, Optimizer)):
         raise TypeError(f"optimizer_class must be one of fastmom.integrations.torch, not "
                         f"{optimizer_class!r}")
-    return offloaded(optimizer_class)(params, **settings)
+    return offloaded(cast("Any", optimizer_class))(params, **settings)
 
 
 @cache
-def offloaded(optimizer_class: type[Optimizer]) -> type[Optimizer]:
+def offloaded(optimizer_class: Any) -> type[Optimizer]:
     """Return the class that does so."""
     return type(f"Offloaded{optimizer_class.__name__}", (Offloaded, optimizer_class), {})
 
