@@ -76,6 +76,7 @@ def draw(path: Path, found: dict[str, dict[str, list[float]]],
                   transform=left.get_xaxis_transform())
     decorate(left, "", "test accuracy, %", "MNIST, five seeds")
     left.set_xticks([])
+    left.margins(y=0.15)
     for j, (word, curve) in enumerate(curves.items()):
         right.loglog(range(1, len(curve) + 1), curve, color=COLOURS[j], label=word, lw=1.2)
     right.axhline(GOAL, color="#777777", lw=0.8)
