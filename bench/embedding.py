@@ -1,8 +1,8 @@
 """Compare steps of some rows of an embedding table with PyTorch's SparseAdam and with NumPy.
 
-Every step has rows and values of its own, as a training has. All take the same ones in turn, in this
-process, on tables of their own; making PyTorch's sparse tensor is not timed, making the RowGrad is.
-PyTorch is left out where it is not installed.
+Every step has rows and values of its own, as a training has. All take the same ones in turn, in
+this process, on tables of their own; making PyTorch's sparse tensor is not timed, making the RowGrad
+is. PyTorch is left out where it is not installed.
 """
 
 from __future__ import annotations
