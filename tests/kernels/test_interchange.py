@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import ctypes
+import gc
 import re
 import weakref
 from collections.abc import Callable
@@ -111,6 +112,7 @@ def test_kept_alive_and_let_go() -> None:
     assert seen() is None
     assert base.tolist() == [-1, -1, -1]
     del opt
+    gc.collect()
     assert gone() is None
 
 
@@ -134,7 +136,7 @@ def read_only() -> Any:
 
 REFUSED: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
     ("CUDA", lambda: Exporter(np.ones(3, F), 2), TypeError,
-     "[0] is of type test_interchange.Exporter, whose memory cannot be used as it is: it is on the "
+     "test_interchange.Exporter, whose memory cannot be used as it is: it is on the "
      "device CUDA:0; copy it to the processor's memory first"),
     ("an unknown device", lambda: Exporter(np.ones(3, F), 77), TypeError, "number 77 of DLPack"),
     ("an error of its own", lambda: Broken(np.ones(3, F)), TypeError, "use tensor.detach()"),
