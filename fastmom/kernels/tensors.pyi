@@ -1,5 +1,8 @@
 from typing import Any, Self
 
+from typing_extensions import disjoint_base
+
+@disjoint_base
 class Exchange:
     def __new__(cls, kind: type) -> Self: ...
     def arrays(self, tensors: list[Any]) -> list[Any]: ...

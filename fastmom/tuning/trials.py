@@ -170,12 +170,20 @@ def trainer(model: bytes, arrays: dict[str, Any], batch_size: int, seed: int, de
 
 @contextmanager
 def deaf() -> Iterator[None]:
-    """Ignore Ctrl-C for a moment: processes that are started meanwhile do so for good.
+    """Hold Ctrl-C back for a moment: processes that are started meanwhile do so for good.
 
-    A terminal sends it to all of them, and it is for the parent alone.
+    A terminal sends it to all of them, and it is for the parent alone, which gets it afterwards.
+    Where signals cannot be blocked it is ignored for that moment.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
+        return
+    if hasattr(signal, "pthread_sigmask"):
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -136,8 +136,8 @@ def read_only() -> Any:
 
 REFUSED: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
     ("CUDA", lambda: Exporter(np.ones(3, F), 2), TypeError,
-     "test_interchange.Exporter, whose memory cannot be used as it is: it is on the "
-     "device CUDA:0; copy it to the processor's memory first"),
+     f"{__name__}.Exporter, whose memory cannot be used as it is: it is on the device CUDA:0; "
+     "copy it to the processor's memory first"),
     ("an unknown device", lambda: Exporter(np.ones(3, F), 77), TypeError, "number 77 of DLPack"),
     ("an error of its own", lambda: Broken(np.ones(3, F)), TypeError, "use tensor.detach()"),
     ("a strided buffer", lambda: memoryview(np.ones(6, F))[::2], ValueError,
