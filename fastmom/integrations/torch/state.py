@@ -44,7 +44,7 @@ def _entries(optimizer: Optimizer, indices: list[int]) -> Iterator[tuple[int, di
     buffers, steps = ours._buffers(), ours._bound_engine().steps
     groups = [g for g in ours.param_groups for _ in g["params"]]
     for i in indices:
-        p, order = optimizer._params[i], None if optimizer._orders is None else optimizer._orders[i]
+        p, order = optimizer._params[i], optimizer._order(i)
         entry = {_key(optimizer, name): tensor_of(buffer, order)
                  for name, buffer in buffers[i].items() if _is_kept(optimizer, name, groups[i])}
         if _counted(optimizer, p):
@@ -173,7 +173,7 @@ def _taken(optimizer: Optimizer, i: int, entry: Mapping[str, Any], hypers: Mappi
            state: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
     """Return age and buffers of one parameter."""
     where, ours, p = f"state[{i}]", optimizer._ours, optimizer._params[i]
-    order = None if optimizer._orders is None else optimizer._orders[i]
+    order = optimizer._order(i)
     own, kind = state["state"][i], optimizer._arguments.kind
     names = {_key(optimizer, name): name for name in own}
     product = {"mu_product"} if kind.__name__ == "NAdam" else set()
