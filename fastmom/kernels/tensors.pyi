@@ -1,5 +1,6 @@
-from typing import Any, Self
+from typing import Any, Self, final
 
+@final
 class Exchange:
     def __new__(cls, kind: type) -> Self: ...
     def arrays(self, tensors: list[Any]) -> list[Any]: ...

@@ -85,6 +85,8 @@ def exported(optimizer: Optimizer) -> defaultdict[Any, dict[str, Any]]:
             product = optimizer._ours.momentum_product(     # type: ignore[attr-defined]
                 groups[i]["beta1"], groups[i]["momentum_decay"], had[i])
             entry["mu_product"] = torch.tensor(product, dtype=dtype)
+        if optimizer._arguments.kind.__name__ == "Rprop":
+            entry["step_size"] = entry["ratio"] * groups[i]["lr"]
         if entry:
             result[optimizer._params[i]] = entry
     return result
@@ -176,6 +178,9 @@ def _taken(optimizer: Optimizer, i: int, entry: Mapping[str, Any], hypers: Mappi
     order = optimizer._order(i)
     own, kind = state["state"][i], optimizer._arguments.kind
     names = {_key(optimizer, name): name for name in own}
+    if kind.__name__ == "Rprop" and "step_size" in entry:
+        entry = {"ratio": entry["step_size"] / hypers["lr"], **entry}       # kept, if there is one
+        del entry["step_size"]
     product = {"mu_product"} if kind.__name__ == "NAdam" else set()
     for key in set(entry) - {*names, "step"} - product:
         raise ValueError(f"{where} has {key!r}, which {kind.__name__} has no counterpart of")
