@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastmom.checks import integer
-from fastmom.integrations.torch_state import from_torch
+from fastmom.integrations.torch_state import check_known, converted
 from fastmom.optim.schedules import ReduceOnPlateau, Schedule
 from fastmom.optim.state_checks import (
     check_equal,
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from fastmom.kernels import Engine
     from fastmom.optim.base import Optimizer
     from fastmom.types import Array
-
-__all__ = ["from_torch", "live_state", "load_state_dict", "prepare", "restore", "snapshot",
-           "state_dict"]
 
 FORMAT = 2
 KEYS = ("format", "optimizer", "iterations", "steps", "options", "groups", "state")
@@ -247,3 +244,46 @@ def _merged(old: Any, new: Any, updates: Updates) -> Any:
     if isinstance(new, Schedule) and type(new) is type(old):
         vars(new).update({k: _merged(vars(old).get(k), v, updates) for k, v in vars(new).items()})
     return new
+
+
+def from_torch(optimizer: Optimizer, state: Mapping[str, Any], *,
+               iterations: int | None = None) -> None:
+    """Continue from the state dict of an optimizer of PyTorch.
+
+    These are SGD, Adam, AdamW, NAdam, RAdam, Adamax, RMSprop, Adagrad, Adadelta, Adafactor and,
+    with ``layout="out_in"``, Muon.
+
+    Buffers, step counts and hyper-parameters are taken; clipping and the like stay as they are.
+    What PyTorch's optimizer does not have (`decay` and `convention` of `SGD`, say) must be at its
+    default. Flags of how PyTorch computes (foreach, fused, capturable, differentiable) and what its
+    learning rate schedulers leave in the groups are dropped.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Of the same name, with parameters of the same shapes and dtypes in the same groups.
+    state : dict
+        From ``state_dict()`` of the optimizer of PyTorch; tensors or arrays.
+    iterations : int, optional
+        Steps taken so far, for schedules. By default the largest count in the state; SGD and
+        Muon of PyTorch do not count, so there it is 1 if any velocity is.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If anything is missing or does not map or fit; a state dict does not tell its optimizer's
+        name, but the names in it do, except Adam's and AdamW's before PyTorch 2.7. Nothing has
+        changed then.
+
+    Examples
+    --------
+    >>> import numpy as np, fastmom as fm
+    >>> opt = fm.SGD([np.zeros(2)], momentum=0.5)
+    >>> group = {"lr": 0.1, "momentum": 0.9, "dampening": 0, "nesterov": True, "weight_decay": 0}
+    >>> from_torch(opt, {"state": {0: {"momentum_buffer": np.ones(2)}},
+    ...                  "param_groups": [{**group, "params": [0]}]}, iterations=20)
+    >>> opt, opt.state, opt.iterations
+    (SGD(lr=0.1, momentum=0.9, nesterov=True), [{'velocity': array([1., 1.])}], 20)
+    """
+    check_known(optimizer)
+    load_state_dict(optimizer, converted(optimizer, live_state(optimizer), state, iterations))
