@@ -1,4 +1,4 @@
-"""The form of PyTorch's state dicts, and how state comes from one; PyTorch is not needed."""
+"""The form of PyTorch's state dicts, which `fastmom.optim.state.from_torch` reads without it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-from typing import Any, Self
+from typing import Any, Self, final
 
-from typing_extensions import disjoint_base
-
-@disjoint_base
+@final
 class Exchange:
     def __new__(cls, kind: type) -> Self: ...
     def arrays(self, tensors: list[Any]) -> list[Any]: ...

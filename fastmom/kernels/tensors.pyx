@@ -1,6 +1,7 @@
 """Tensors of other libraries as arrays, by DLPack's exchange in C: no call of Python for each.
 """
 
+cimport cython
 cimport numpy as cnp
 from cpython.object cimport PyObject, PyObject_TypeCheck, PyTypeObject
 from cpython.pycapsule cimport PyCapsule_GetPointer
@@ -43,6 +44,7 @@ cdef dict DTYPES = {(FLOAT, 16): np.dtype(np.float16), (FLOAT, 32): np.dtype(np.
 cdef cnp.dtype SINGLE = np.dtype(np.float32)
 
 
+@cython.final
 cdef class Exchange:
     """Makes arrays of tensors of one class, which are views of their memory.
 

@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from fastmom.optim.base import Optimizer
     from fastmom.types import Array
 
-__all__ = ["from_torch", "live_state", "load_state_dict", "prepare", "restore", "snapshot",
-           "state_dict"]
-
 FORMAT = 2
 KEYS = ("format", "optimizer", "iterations", "steps", "options", "groups", "state")
 Updates = list[tuple[ReduceOnPlateau, ReduceOnPlateau]]     # one in use, and what it shall become
@@ -288,6 +285,5 @@ def from_torch(optimizer: Optimizer, state: Mapping[str, Any], *,
     >>> opt, opt.state, opt.iterations
     (SGD(lr=0.1, momentum=0.9, nesterov=True), [{'velocity': array([1., 1.])}], 20)
     """
-
     check_known(optimizer)
     load_state_dict(optimizer, converted(optimizer, live_state(optimizer), state, iterations))

@@ -75,15 +75,19 @@ def test_several_backward_passes_add_up() -> None:
         assert torch.equal(p, start)
 
 
-def test_parameters_that_others_write() -> None:
+@pytest.mark.parametrize("replaced", [False, True])
+def test_parameters_that_others_write(replaced: bool) -> None:
     """As loading a model does: the step goes on from there."""
     there = network(torch.bfloat16)
     away = CPUOffload(there.parameters(), ours.SGD, lr=0.0)
     backward(there, 0)
     away.step()
-    with torch.no_grad():
-        for p in there.parameters():
-            p.fill_(0.5)
+    for p in there.parameters():
+        if replaced:
+            p.data = torch.full_like(p, 0.5)
+        else:
+            with torch.no_grad():
+                p.fill_(0.5)
     backward(there, 1)
     away.step()
     assert all((p == 0.5).all() for p in there.parameters())

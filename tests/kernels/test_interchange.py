@@ -193,7 +193,8 @@ def test_torch() -> None:
     opt = fm.Adam([p], lr=0.5)
     assert opt.step([torch.ones(2, 3)])     # type: ignore[list-item]
     assert p.tolist() == 2 * [3 * [-0.5]]
-    rows = torch.sparse_coo_tensor([[1]], [[1.0, 2.0, 3.0]], (2, 3)).coalesce()
+    rows = torch.sparse_coo_tensor([[1]], [[1.0, 2.0, 3.0]], (2, 3),
+                                   check_invariants=True).coalesce()
     assert opt.step([fm.RowGrad(rows.indices()[0], rows.values())])
     with pytest.raises(TypeError, match=r"params\[0\] is of type torch.*use tensor.detach"):
         fm.SGD([torch.nn.Parameter(p)])

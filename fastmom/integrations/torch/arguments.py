@@ -23,7 +23,8 @@ OPTIONS = ("clip_norm", "clip_norm_per_tensor", "clip_value", "nonfinite", "stat
 RPROP: Names = {"lr": ("lr",), "etas": ("eta_minus", "eta_plus"),
                 "step_sizes": ("step_min", "step_max")}
 LEFT_OUT = {"SGD": {"decay"}}       # counts steps, which PyTorch's state does not
-OTHERS = {"Muon": {"mean": "exp_avg", "square": "exp_avg_sq"}}      # of what is not PyTorch's there
+# Of what PyTorch's Muon leaves to AdamW; and "step_size" of Rprop is our ratio times lr
+OTHERS = {"Muon": {"mean": "exp_avg", "square": "exp_avg_sq"}, "Rprop": {"gradient": "prev"}}
 
 
 class Arguments:

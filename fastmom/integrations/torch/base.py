@@ -10,7 +10,7 @@ import torch
 
 from fastmom.integrations.torch import state as states
 from fastmom.integrations.torch.arguments import OPTIONS, Arguments
-from fastmom.integrations.torch.memory import Order, exchange, looked_at, order_of
+from fastmom.integrations.torch.memory import Order, exchange, looked_at, mark, order_of
 from fastmom.optim import OPTIMIZERS
 from fastmom.optim import Optimizer as Ours
 from fastmom.optim.values import Values
@@ -63,7 +63,7 @@ class Optimizer(torch.optim.Optimizer):
         self._memory: list[Any] = []            # arrays of theirs
         self._orders: list[Order] | None = None     # where some are not contiguous as they are
         self._masters: list[tuple[Any, Any, Any]] = []      # parameters, masters, arrays
-        self._versions: list[int] = []          # of those parameters
+        self._versions: list[Any] = []          # marks of those parameters
         self._told: list[Any] = []              # values of the groups that are in force
         self._stateless: list[int] = []         # parameters that had no step yet
 
@@ -149,7 +149,7 @@ class Optimizer(torch.optim.Optimizer):
             if self._stateless:
                 states.publish(self)
             if self._masters:
-                self._versions = [p._version for p, _, _ in self._masters]
+                self._versions = [mark(p) for p, _, _ in self._masters]
         return loss
 
     def _gradients(self, params: list[Any]) -> list[Any]:
@@ -164,9 +164,13 @@ class Optimizer(torch.optim.Optimizer):
         """Tell PyTorch that a step has changed these parameters."""
         torch.autograd.graph.increment_version(params)
 
+    def _order(self, i: int) -> Order:
+        """Return the order in which the axes of a parameter are bound."""
+        return None if self._orders is None else self._orders[i]
+
     def _ordered(self, i: int, gradient: Any) -> Any:
         """Return a gradient with its axes as they are bound."""
-        order = self._orders[i] if self._orders is not None else None
+        order = self._order(i)
         if order is None or gradient is None or gradient.layout is not torch.strided:
             return gradient
         return gradient.detach().permute(*order)
@@ -200,7 +204,7 @@ class Optimizer(torch.optim.Optimizer):
                 self._ours._changed()
                 self._told[i] = self._arguments.plain(values)
         for (p, master, array), version in zip(self._masters, self._versions, strict=True):
-            if p._version != version:       # someone else has written to it
+            if mark(p) != version:          # someone else has written to it
                 master[...] = array
 
     def _has(self, params: list[Any]) -> bool:
@@ -237,7 +241,7 @@ class Optimizer(torch.optim.Optimizer):
         self._masters = [(p, own["master"], array)
                          for p, own, array in zip(params, ours._buffers(), memory, strict=True)
                          if "master" in own]
-        self._versions = [p._version for p, _, _ in self._masters]
+        self._versions = [mark(p) for p, _, _ in self._masters]
         self._told = [None] * len(self.param_groups)
         self._stateless = list(range(len(params)))
         states.publish(self)
@@ -246,8 +250,8 @@ class Optimizer(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """Return state and groups in PyTorch's form, as its own class of the name has them."""
-        live: Any = vars(self)["state"]
-        self.state = states.exported(self)
+        live: Any = self.state
+        self.state: Any = states.exported(self)
         try:
             result: dict[str, Any] = super().state_dict()
         finally:

@@ -104,6 +104,11 @@ def order_of(name: str, p: Any) -> Order:
     return order
 
 
+def mark(p: Any) -> tuple[int, int]:
+    """Return what changes when anybody writes to a parameter."""
+    return p._version, p.data_ptr()
+
+
 def looked_at(name: str, gradient: Any, array: Any) -> Any:
     """Return an array for a gradient that the kernels did not take, or raise if it will not do."""
     if gradient is None or (isinstance(array, np.ndarray) and array.flags.c_contiguous):

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
-from functools import cache
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import torch
 
 from fastmom.integrations.torch import base
 from fastmom.integrations.torch.base import Optimizer
-from fastmom.integrations.torch.memory import order_of
+from fastmom.integrations.torch.memory import mark, order_of
 from fastmom.kernels.sums import WeightedSum
 
 __all__ = ["CPUOffload"]
+
+MADE: dict[Any, type[Optimizer]] = {}       # classes, by those that they are of
 
 
 def CPUOffload(params: Any, optimizer_class: type[Optimizer],
@@ -66,13 +67,15 @@ def CPUOffload(params: Any, optimizer_class: type[Optimizer],
     if not (isinstance(optimizer_class, type) and issubclass(optimizer_class, Optimizer)):
         raise TypeError(f"optimizer_class must be one of fastmom.integrations.torch, not "
                         f"{optimizer_class!r}")
-    return offloaded(cast("Any", optimizer_class))(params, **settings)
+    return offloaded(optimizer_class)(params, **settings)
 
 
-@cache
-def offloaded(optimizer_class: Any) -> type[Optimizer]:
+def offloaded(optimizer_class: type[Optimizer]) -> type[Optimizer]:
     """Return the class that does so."""
-    return type(f"Offloaded{optimizer_class.__name__}", (Offloaded, optimizer_class), {})
+    if optimizer_class not in MADE:
+        MADE[optimizer_class] = type(f"Offloaded{optimizer_class.__name__}",
+                                     (Offloaded, optimizer_class), {})
+    return MADE[optimizer_class]
 
 
 class Offloaded(Optimizer):
@@ -80,12 +83,11 @@ class Offloaded(Optimizer):
 
     def _begin(self, options: Mapping[str, Any]) -> None:
         super()._begin(options)
-        self._sent: dict[int, tuple[int, Any]] = {}     # version and CPU tensor by parameter
+        self._sent: dict[int, tuple[Any, Any]] = {}     # its mark and CPU tensor by parameter
         self._spare: dict[int, list[Any]] = {}          # memory for gradients
         self._arrived: dict[int, int] = {}              # how many of these are filled
         self._hooked: dict[int, Any] = {}               # parameters, which keeps their ids theirs
-        self._stream: Any = None
-        self._uploaded: Any = None                      # event after the latest copies up
+        self._streams: dict[Any, Any] = {}              # of the copies down, by device
 
     def _check_parameter(self, name: str, p: Any) -> None:
         order_of(name, p if p.device.type == "cpu" else torch.empty_like(
@@ -106,27 +108,28 @@ class Offloaded(Optimizer):
 
     # Down -----------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def _fetch(self, p: Any) -> None:
         """Copy a gradient to the CPU's memory, and give that of the accelerator back."""
-        gradient, p.grad = p.grad, None
+        gradient = p.grad
         if gradient.layout is not torch.strided:
             raise TypeError(f"a gradient of shape {tuple(p.shape)} has layout {gradient.layout}; "
                             f"expected a dense one")
+        p.grad = None
         count = self._arrived.get(id(p), 0)
         spare = self._spare.setdefault(id(p), [])
         dtype = p.dtype if p.dtype in (torch.float16, torch.float64) else torch.bfloat16
         if len(spare) == count:
             spare.append(host_memory(p, dtype))
         if p.device.type == "cuda":
-            if self._stream is None:
-                self._stream = torch.cuda.Stream(p.device)
-            self._stream.wait_stream(torch.cuda.current_stream(p.device))
-            with torch.cuda.stream(self._stream):
+            if p.device not in self._streams:
+                self._streams[p.device] = torch.cuda.Stream(p.device)
+            stream = self._streams[p.device]
+            stream.wait_stream(torch.cuda.current_stream(p.device))
+            with torch.no_grad(), torch.cuda.stream(stream):
                 spare[count].copy_(gradient.to(dtype), non_blocking=True)
-            gradient.record_stream(self._stream)
+            gradient.record_stream(stream)
         else:
-            spare[count].copy_(gradient)
+            spare[count].copy_(gradient.detach())
         self._arrived[id(p)] = count + 1
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -138,8 +141,8 @@ class Offloaded(Optimizer):
         for p in params:
             if p.grad is not None:      # set by hand
                 self._fetch(p)
-        if self._stream is not None:
-            self._stream.synchronize()
+        for stream in self._streams.values():
+            stream.synchronize()
         counts = [self._arrived.get(id(p), 0) for p in params]
         return [self._spare[id(p)][:count] if count else None
                 for p, count in zip(params, counts, strict=True)]
@@ -154,29 +157,24 @@ class Offloaded(Optimizer):
 
     # Up -------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def _homes(self, params: list[Any]) -> list[Any]:
-        if self._uploaded is not None:      # else a step would change what is being read
-            self._uploaded.synchronize()
-            self._uploaded = None
+        for device in self._streams:        # else a step would change what is being sent up
+            torch.cuda.current_stream(device).synchronize()
         for p in params:
-            version, home = self._sent.get(id(p), (None, None))
+            seen, home = self._sent.get(id(p), (None, None))
             if home is None or home.shape != p.shape or home.dtype != p.dtype:
-                version, home = None, host_memory(p, p.dtype)
-            if version != p._version:       # new, or somebody else has written to it
-                home.copy_(p)
-                self._sent[id(p)] = p._version, home
+                seen, home = None, host_memory(p, p.dtype)
+            if seen != mark(p):             # new, or somebody else has written to it
+                home.copy_(p.detach())
+                self._sent[id(p)] = mark(p), home
         return [self._sent[id(p)][1] for p in params]
 
-    @torch.no_grad()
     def _written(self, params: list[Any]) -> None:
         for p in params:
             home = self._sent[id(p)][1]
-            p.copy_(home, non_blocking=True)
-            self._sent[id(p)] = p._version, home
-        if any(p.device.type == "cuda" for p in params):
-            self._uploaded = torch.cuda.Event()
-            self._uploaded.record()
+            with torch.no_grad():
+                p.copy_(home, non_blocking=True)
+            self._sent[id(p)] = mark(p), home
 
     def __getstate__(self) -> NoReturn:
         raise TypeError("an optimizer of CPUOffload cannot be copied or pickled: its hooks belong "

@@ -44,7 +44,7 @@ def _entries(optimizer: Optimizer, indices: list[int]) -> Iterator[tuple[int, di
     buffers, steps = ours._buffers(), ours._bound_engine().steps
     groups = [g for g in ours.param_groups for _ in g["params"]]
     for i in indices:
-        p, order = optimizer._params[i], None if optimizer._orders is None else optimizer._orders[i]
+        p, order = optimizer._params[i], optimizer._order(i)
         entry = {_key(optimizer, name): tensor_of(buffer, order)
                  for name, buffer in buffers[i].items() if _is_kept(optimizer, name, groups[i])}
         if _counted(optimizer, p):
@@ -85,6 +85,8 @@ def exported(optimizer: Optimizer) -> defaultdict[Any, dict[str, Any]]:
             product = optimizer._ours.momentum_product(     # type: ignore[attr-defined]
                 groups[i]["beta1"], groups[i]["momentum_decay"], had[i])
             entry["mu_product"] = torch.tensor(product, dtype=dtype)
+        if optimizer._arguments.kind.__name__ == "Rprop":
+            entry["step_size"] = entry["ratio"] * groups[i]["lr"]
         if entry:
             result[optimizer._params[i]] = entry
     return result
@@ -173,9 +175,12 @@ def _taken(optimizer: Optimizer, i: int, entry: Mapping[str, Any], hypers: Mappi
            state: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
     """Return age and buffers of one parameter."""
     where, ours, p = f"state[{i}]", optimizer._ours, optimizer._params[i]
-    order = None if optimizer._orders is None else optimizer._orders[i]
+    order = optimizer._order(i)
     own, kind = state["state"][i], optimizer._arguments.kind
     names = {_key(optimizer, name): name for name in own}
+    if kind.__name__ == "Rprop" and "step_size" in entry:
+        entry = {"ratio": entry["step_size"] / hypers["lr"], **entry}       # kept, if there is one
+        del entry["step_size"]
     product = {"mu_product"} if kind.__name__ == "NAdam" else set()
     for key in set(entry) - {*names, "step"} - product:
         raise ValueError(f"{where} has {key!r}, which {kind.__name__} has no counterpart of")
