@@ -67,6 +67,8 @@ def _from_dlpack(value: Any) -> Any:
     if device not in READ:
         raise ValueError(f"it is on the device {DEVICES.get(device, f'number {device} of DLPack')}:"
                          f"{number}; copy it to the processor's memory first")
+    if getattr(value, "is_neg", None) is not None and value.is_neg():    # DLPack does not tell
+        raise ValueError("its numbers are yet to be negated; use tensor.resolve_neg()")
     return np.from_dlpack(value)
 
 

@@ -202,6 +202,8 @@ def test_torch() -> None:
         opt.step([torch.ones(2, 3, device="meta")])     # type: ignore[list-item]
     with pytest.raises(ValueError, match=r"grads\[0\] is not C-contiguous"):
         opt.step([torch.ones(3, 2).t()])     # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"grads\[0\] is of type.*use tensor.resolve_neg"):
+        opt.step([torch._neg_view(torch.ones(2, 3))])     # type: ignore[list-item]
 
 
 def test_jax() -> None:
