@@ -43,10 +43,8 @@ enum { FM_FAR = 512, FM_SHALLOW = 128, FM_OFTEN = 4 * FM_TILE_ROWS };
 
 #ifdef __clang__
 #define FM_SHUFFLE(bits, a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
-#define FM_UNROLL _Pragma("unroll")
 #else
 #define FM_SHUFFLE(bits, a, b, i, j, k, l) __builtin_shuffle(a, b, (fm_four_int##bits){i, j, k, l})
-#define FM_UNROLL _Pragma("GCC unroll 8")
 #endif
 typedef float fm_four32 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef double fm_four64 __attribute__((vector_size(32), aligned(8), may_alias));

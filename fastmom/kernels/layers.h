@@ -131,23 +131,55 @@ static inline float fm_exp32(float x) {
     return p * n;
 }
 
+#if defined(__clang__)
+#define FM_UNROLL _Pragma("unroll")
+#elif defined(__GNUC__)
+#define FM_UNROLL _Pragma("GCC unroll 8")
+#else
+#define FM_UNROLL
+#endif
+
+/* 64-bit lanes and the products of their lower halves. A compiler that is not told takes them for
+   products of 64 bits, which take three times as long. */
+#if (defined(__GNUC__) || defined(__clang__)) && defined(__AVX512F__)
+typedef uint64_t fm_words __attribute__((vector_size(64)));
+#define FM_HALVES(a, b) (fm_words) _mm512_mul_epu32((__m512i)(a), _mm512_set1_epi64(b))
+#elif (defined(__GNUC__) || defined(__clang__)) && defined(__AVX2__)
+#include <immintrin.h>
+typedef uint64_t fm_words __attribute__((vector_size(32)));
+#define FM_HALVES(a, b) (fm_words) _mm256_mul_epu32((__m256i)(a), _mm256_set1_epi64x(b))
+#else
+typedef uint64_t fm_words;
+#define FM_HALVES(a, b) (((a) & 0xFFFFFFFFu) * (b))
+#endif
+
 /* Philox4x32-10 of sixteen counters (first + lane, 0, step): 64 random words, four a lane. Salmon,
-   Moraes, Dror and Shaw 2011: no state but the counter, so any batch can be drawn again. */
+   Moraes, Dror and Shaw 2011: no state but the counter, so any batch can be drawn again. What is in
+   the upper halves between the turns does not matter. */
 static inline void fm_philox(uint32_t first, uint64_t step, uint64_t key, uint32_t *out) {
-    uint64_t a[16], b[16], c[16], d[16]; /* 32 bits each: products need no widening then */
-    uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
-    for (int i = 0; i < 16; i++)
-        a[i] = (uint32_t)(first + (uint32_t)i), b[i] = 0, c[i] = (uint32_t)step, d[i] = step >> 32;
-    for (int turn = 0; turn < 10; turn++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u)
-        for (int i = 0; i < 16; i++) {
-            uint64_t p = a[i] * 0xD2511F53u, q = c[i] * 0xCD9E8D57u;
-            a[i] = (q >> 32) ^ b[i] ^ k0, b[i] = q & 0xFFFFFFFFu;
-            c[i] = (p >> 32) ^ d[i] ^ k1, d[i] = p & 0xFFFFFFFFu;
-        }
-    for (int i = 0; i < 16; i++) {
-        out[i] = (uint32_t)a[i], out[16 + i] = (uint32_t)b[i];
-        out[32 + i] = (uint32_t)c[i], out[48 + i] = (uint32_t)d[i];
+    enum { LANES = sizeof(fm_words) / sizeof(uint64_t), VECTORS = 16 / LANES };
+    uint64_t counters[16], words[64];
+    const fm_words none = {0};
+    fm_words a[VECTORS], b[VECTORS], c[VECTORS], d[VECTORS];
+    uint64_t k0 = (uint32_t)key, k1 = key >> 32;
+    for (int i = 0; i < 16; i++) counters[i] = (uint32_t)(first + (uint32_t)i);
+    FM_UNROLL for (int i = 0; i < (int)VECTORS; i++) {
+        memcpy(&a[i], counters + i * LANES, sizeof(fm_words));
+        b[i] = none, c[i] = none + (uint64_t)(uint32_t)step, d[i] = none + (step >> 32);
     }
+    for (int turn = 0; turn < 10; turn++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u)
+        FM_UNROLL for (int i = 0; i < (int)VECTORS; i++) {
+            const fm_words p = FM_HALVES(a[i], 0xD2511F53u), q = FM_HALVES(c[i], 0xCD9E8D57u);
+            a[i] = (q >> 32) ^ b[i] ^ k0, b[i] = q;
+            c[i] = (p >> 32) ^ d[i] ^ k1, d[i] = p;
+        }
+    FM_UNROLL for (int i = 0; i < (int)VECTORS; i++) {
+        memcpy(words + i * LANES, &a[i], sizeof(fm_words));
+        memcpy(words + 16 + i * LANES, &b[i], sizeof(fm_words));
+        memcpy(words + 32 + i * LANES, &c[i], sizeof(fm_words));
+        memcpy(words + 48 + i * LANES, &d[i], sizeof(fm_words));
+    }
+    for (int i = 0; i < 64; i++) out[i] = (uint32_t)words[i];
 }
 
 #endif

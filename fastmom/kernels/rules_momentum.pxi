@@ -68,6 +68,31 @@ register("heavy_ball", (<HeavyBall*>NOTHING)[0], "s",
           <Update>heavy_ball[float, bfloat16], <Update>heavy_ball[float, float16]])
 
 
+cdef struct Nesterov:
+    double m, k, x, y
+
+
+cdef void nesterov(real** a, stored** s, Py_ssize_t n, const Nesterov* c,
+                   const Factors* f) noexcept nogil:
+    # d = s g;  v = m v + k d;  p -= x v + y d
+    # As `heavy_ball` is, what is left of `momentum` without weight decay: 8 operations
+    cdef real m = <real>c.m, k = <real>c.k, x = <real>c.x, y = <real>c.y
+    cdef real scale = <real>f.scale, d, w
+    cdef real* p = a[0]
+    cdef real* g = a[1]
+    cdef stored* v = s[0]
+    cdef Py_ssize_t i
+    for i in range(n):
+        d = scale * g[i]
+        w = m * <real>v[i] + k * d
+        v[i] = <stored>w
+        p[i] = p[i] - (x * w + y * d)
+
+register("nesterov", (<Nesterov*>NOTHING)[0], "s",
+         [<Update>nesterov[float, float], <Update>nesterov[double, double],
+          <Update>nesterov[float, bfloat16], <Update>nesterov[float, float16]])
+
+
 cdef struct NovoGrad:
     double m, k, wd, lr
 

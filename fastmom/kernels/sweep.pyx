@@ -66,8 +66,7 @@ cdef void share(const Plan* plan, Stage stage, int part, int parts) noexcept nog
     """One thread's run of chunks, with subnormals flushed and the caller's mode restored."""
     cdef double scratch[CHUNK]
     cdef fm_float_mode mode = 0
-    cdef Py_ssize_t low = first_chunk(plan, plan.n_elements * part // parts)
-    cdef Py_ssize_t high = first_chunk(plan, plan.n_elements * (part + 1) // parts)
+    cdef Py_ssize_t low = border(plan, part, parts), high = border(plan, part + 1, parts)
     cdef Py_ssize_t runs = (high - low + RUN - 1) // RUN, first, i, k, after
     cdef const Tensor* t
     if plan.flush:
@@ -89,9 +88,15 @@ cdef void share(const Plan* plan, Stage stage, int part, int parts) noexcept nog
         fm_flush_end(mode)
 
 
-cdef Py_ssize_t first_chunk(const Plan* plan, Py_ssize_t element) noexcept nogil:
-    """The first chunk that starts at or after this element of all tensors together."""
+cdef Py_ssize_t border(const Plan* plan, int part, int parts) noexcept nogil:
+    """The first chunk of a thread's run: the one that starts nearest to its share's first element.
+
+    Layers divide their weights at the same places, so that each thread steps what is in its cache.
+    """
     cdef Py_ssize_t low = 0, high = plan.n_chunks, middle
+    cdef Py_ssize_t element = plan.n_elements * part // parts - CHUNK // 2
+    if part == parts:
+        return high
     while low < high:
         middle = (low + high) // 2
         if plan.chunks[middle].start < element:

@@ -11,6 +11,7 @@ import numpy as np
 from fastmom.checks import flag, integer, reject_unknown
 from fastmom.nn.activations import Linear
 from fastmom.nn.initializers import INITIALIZERS, Initializer
+from fastmom.nn.memory import gradients_of, on_lines, zeros_on_lines
 from fastmom.nn.registered import Registered
 from fastmom.optim.state_checks import check_fits
 from fastmom.types import Array
@@ -135,12 +136,12 @@ class Layer(Registered):
         """
         output = self.compute_output_shape(input_shape)
         described = self.describe_weights(input_shape)
-        arrays = {name: np.zeros(weight.shape, dtype) if rng is None else
-                  weight.initializer(weight.shape, dtype, rng)
+        arrays = {name: zeros_on_lines(weight.shape, dtype) if rng is None else
+                  on_lines(weight.initializer(weight.shape, dtype, rng))
                   for name, weight in described.items()}
         params = [arrays[name] for name, weight in described.items() if weight.trained]
         vars(self).update(
-            arrays, shape=input_shape, params=params, grads=[np.zeros_like(p) for p in params],
+            arrays, shape=input_shape, params=params, grads=gradients_of(params),
             state=[arrays[name] for name, weight in described.items() if not weight.trained])
         if rng is not None:
             self.seed(rng)
@@ -245,7 +246,7 @@ class Layer(Registered):
         vars(self).update(state)
         if params is not None:
             params, kept = map(_writeable, (params, kept))
-            grads = [np.zeros_like(p) for p in params]
+            grads = gradients_of(params)
             arrays = [*params, *kept, *grads]
             vars(self).update({name: arrays[i] for name, i in places.items()},
                               params=params, state=kept, grads=grads)

@@ -30,6 +30,11 @@ def heavy_ball(*, m: float, k: float, x: float) -> None:
     """``v = m v + k g;  p -= x v``"""
 
 
+@coefficients("nesterov")
+def nesterov(*, m: float, k: float, x: float, y: float) -> None:
+    """``v = m v + k g;  p -= x v + y g``"""
+
+
 @coefficients("aggmo")
 def aggmo(*, step: float, wd: float, count: float, m0: float, m1: float = 0.0, m2: float = 0.0,
           m3: float = 0.0) -> None:
@@ -127,8 +132,8 @@ class SGD(Optimizer):
             ("ema", False): (1 - m, lr, 0.0),
             ("ema", True): (1 - m, lr * m, lr * (1 - m)),
         }[group["convention"], group["nesterov"]]
-        if y == wd == 0 and keep == 1:
-            return heavy_ball(m=m, k=k, x=x)
+        if wd == 0 and keep == 1:
+            return nesterov(m=m, k=k, x=x, y=y) if y else heavy_ball(m=m, k=k, x=x)
         return momentum(m=m, k=k, x=x, y=y, wd=wd, keep=keep)
 
 
