@@ -16,9 +16,8 @@ from fastmom.cli.distributed import Crew
 from fastmom.cli.figures import figure_of_training
 from fastmom.cli.files import (
     cannot_be_written,
-    check_different,
     check_directory,
-    check_target,
+    check_targets,
     finite,
     write_json,
     writing,
@@ -128,11 +127,12 @@ def train(args: argparse.Namespace, crew: Crew | None) -> int:
         about += f", {crew.ranks} rank{'s' * (crew.ranks > 1)}"
     with fastmom.num_threads(args.threads), one_blas_thread():
         print(f"{dataset.reason}\n{about}\n{settings_line(record, model.optimizer)}", flush=True)
-        recording = recorder(record.config, shares(dataset, record.config["validation_split"])[0])
+        recording = None if args.report is None else recorder(
+            record.config, shares(dataset, record.config["validation_split"])[0])
         status, diverged = fit(model, dataset, record, args, crew, recording)
         test = evaluate_test(model, dataset, record, status)
     write(args, record, model.optimizer, {**test, **diverged})
-    if args.report is not None:
+    if recording is not None:
         report(args.report, recording, [f"{dataset.reason}\n{about}", settings_line(
             record, model.optimizer)])
     if status == INTERRUPTED and args.checkpoint is not None:
@@ -181,11 +181,7 @@ def check_files(args: argparse.Namespace) -> None:
     for option, needed in NEEDS.items():
         if getattr(args, option) is not None and getattr(args, needed) is None:
             raise ValueError(f"--{option} needs --{needed}")
-    targets = {f"--{option}": getattr(args, option) for option in OUTPUTS}
-    for option, path in targets.items():
-        if path is not None:
-            check_target(option, path)
-    check_different(targets)
+    check_targets({f"--{option}": getattr(args, option) for option in OUTPUTS})
     if args.log is not None and args.log.exists() and not args.resume:
         raise ValueError(f"--log: {args.log} is there already; name another file or delete it")
     if args.plot is not None:
@@ -218,12 +214,12 @@ def settings_line(record: Record, optimizer: Any) -> str:
 
 
 def fit(model: nn.Sequential, dataset: data.Dataset, record: Record, args: argparse.Namespace,
-        crew: Crew | None, recording: Recording) -> tuple[int, dict[str, Any]]:
+        crew: Crew | None, recording: Recording | None) -> tuple[int, dict[str, Any]]:
     """Train the epochs that are left; return the exit status, and where it has diverged."""
     config, done = record.config, len(record.epoch)
     interrupt, stop = Interrupt() if crew is None else crew.signal, nn.TerminateOnNaN()
     callbacks = [stop, *record.observers.values(), record, *start_log(args.log, record, model)]
-    if args.report is not None:
+    if recording is not None:
         callbacks.append(recording)
     if args.checkpoint is not None:     # the last one: it saves the state of the others
         callbacks.append(Checkpoints(args.checkpoint, args.keep or KEEP, record))
