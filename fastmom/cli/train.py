@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import warnings
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import fastmom
-from fastmom import data, nn, plot
+from fastmom import data, nn
 from fastmom.cli import distributed, resume
 from fastmom.cli.distributed import Crew
-from fastmom.cli.figures import figure_of_training
-from fastmom.cli.files import (
-    cannot_be_written,
-    check_directory,
-    check_targets,
-    finite,
-    write_json,
-    writing,
-)
+from fastmom.cli.files import check_directory, check_targets, finite, writing
 from fastmom.cli.interrupt import Interrupt
 from fastmom.cli.network import (
     HYPER,
@@ -47,19 +36,16 @@ from fastmom.cli.options import (
     option_of,
     word,
 )
+from fastmom.cli.outputs import LOGGERS, OUTPUTS, how_to_resume, start_log, write
 from fastmom.cli.report import Recording, recorder, report
 from fastmom.cli.resume import Checkpoints, Record, found
 from fastmom.cli.schedules import HELP, schedule
 from fastmom.extras import need
-from fastmom.nn.callbacks import CallbackList
-from fastmom.nn.callbacks.logs import LineLogger
 from fastmom.optim import OPTIMIZERS
 from fastmom.plot.style import SUFFIXES, new_figure
 
 DEFAULTS: dict[str, Any] = {**SETTINGS, "optimizer": "sgd", "seed": 0, "validation_split": 0.0}
 KEEP = 3
-LOGGERS: dict[str, Callable[..., LineLogger]] = {".csv": nn.CSVLogger, ".jsonl": nn.JSONLogger}
-OUTPUTS = "json", "log", "plot", "report"
 NEEDS = {"smooth": "plot", "keep": "checkpoint", "resume": "checkpoint", "timeout": "distributed"}
 
 
@@ -242,22 +228,6 @@ def fit(model: nn.Sequential, dataset: data.Dataset, record: Record, args: argpa
     return OK, {}
 
 
-def start_log(path: Path | None, record: Record, model: nn.Sequential) -> list[nn.Callback]:
-    """Write the epochs so far to the file of ``--log``; return what appends those to come."""
-    if path is None:
-        return []
-    log = LOGGERS[path.suffix.lower()]
-
-    def warn(error: OSError) -> None:
-        warnings.warn(f"{cannot_be_written('--log', path, error)}; the training goes on without "
-                      f"it", UserWarning, stacklevel=1)
-    first = log(path, on_error=warn)
-    with CallbackList([first], model, {}) as earlier:
-        for epoch, metrics in enumerate(record.epochs):
-            earlier.on_epoch_end(epoch, metrics)
-    return [log(path, append=True, on_error=warn)] if first.whole else []
-
-
 def evaluate_test(model: nn.Sequential, dataset: data.Dataset, record: Record,
                   status: int) -> dict[str, Any]:
     """Print the test accuracy; return the metrics of the test set if the epochs have none."""
@@ -272,34 +242,3 @@ def evaluate_test(model: nn.Sequential, dataset: data.Dataset, record: Record,
     if accuracy is not None:
         print(f"test accuracy {accuracy:.2%} after epoch {done}")
     return test
-
-
-def write(args: argparse.Namespace, record: Record, optimizer: Any,
-          more: Mapping[str, Any]) -> None:
-    """Write the files of ``--json`` and ``--plot``."""
-    if args.json is not None:
-        write_json(args.json, {"data": record.data, "config": record.config,
-                               "epochs": [finite(epoch) for epoch in record.epochs], **more})
-    if args.plot is not None and record.epoch:
-        curves = {name: values for name, values in record.history.items()
-                  if name not in record.observers}
-        figure = figure_of_training({**curves, "batch_loss": record.losses}, optimizer,
-                                    record.data, record.config, momentum=args.smooth)
-        with writing("--plot", args.plot):
-            plot.save_figure(figure, args.plot)
-        print(f"figure: {args.plot}")
-    elif args.plot is not None:
-        print(f"no figure {args.plot}: no epoch is whole")
-
-
-def how_to_resume(args: argparse.Namespace) -> str:
-    """Return the line with the last checkpoint, and the command that goes on from it."""
-    if not (saved := found(args.checkpoint)):
-        return "no checkpoint: no epoch is whole"
-    words = ["fastmom", "train", "--checkpoint", args.checkpoint, "--resume"]
-    if args.distributed:
-        words = ["mpiexec", "-n", "N", *words, "--distributed"]
-    for option in ("threads", *OUTPUTS, "smooth", "keep"):
-        if getattr(args, option) is not None:
-            words += [f"--{option}", getattr(args, option)]
-    return f"saved: {saved[-1]}; go on with: {shlex.join(map(str, words))}"
