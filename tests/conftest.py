@@ -26,6 +26,10 @@ def leave_checkout() -> None:
 
 leave_checkout()
 
+# Processes of pytest-xdist share the cores: threads that spin while they wait would take them away
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 # The README and its figures are in a source checkout alone, not where an installed wheel is tested
 if not (ROOT / "bench").is_dir():
     collect_ignore = ["test_readme.py"]

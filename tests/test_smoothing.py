@@ -359,7 +359,7 @@ def test_options_are_fixed() -> None:
             setattr(one, name, 0)
 
 
-GONE = object()
+GONE = ...
 STATES: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"momentum": 0.8}, ValueError, "state has momentum=0.8, this object has momentum=0.9"),
     ({"momentum": "0.9"}, TypeError, "momentum must be"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import runpy
-import shutil
 import subprocess
 import sys
 from importlib.machinery import PathFinder
@@ -41,14 +40,6 @@ def test_type_checkers_find_the_package() -> None:
     assert spec is not None
     assert spec.origin == fastmom.__file__
     assert Path(fastmom.__file__).with_name("py.typed").is_file()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("checker", [("mypy", "--strict"), ("pyright",)])
-def test_a_users_script_under_type_checkers(checker: tuple[str, ...], tmp_path: Path) -> None:
-    pytest.importorskip(checker[0])
-    shutil.copy(SCRIPT, tmp_path)
-    run(tmp_path, *checker, SCRIPT.name)
 
 
 @pytest.mark.slow

@@ -79,10 +79,9 @@ def prepared_to_fill(saved: Saved, content: Mapping[str, Any], params: Arrays | 
         filled += zip(entries, own, strict=True)
     if optimizer is not None:
         assert saved.optimizer is not None
-        state = {**saved.optimizer, "state": optimizer._buffers()}
-        changes.append(prepare(optimizer, state))
-        for entries, buffers in zip(content["optimizer"]["state"], optimizer._buffers(),
-                                    strict=True):
+        state = optimizer._buffers()
+        changes.append(prepare(optimizer, {**saved.optimizer, "state": state}))
+        for entries, buffers in zip(content["optimizer"]["state"], state, strict=True):
             if entries.keys() != buffers.keys():        # renamed since it was written
                 entries = dict(zip(buffers, entries.values(), strict=True))
             filled += [(entries[name], buffer) for name, buffer in buffers.items()]

@@ -18,7 +18,7 @@ import numpy as np
 import fastmom
 from fastmom import data, nn, plot
 from fastmom.cli.figures import figure_of_comparison
-from fastmom.cli.files import check_different, check_target, finite, write_json, writing
+from fastmom.cli.files import check_targets, finite, write_json, writing
 from fastmom.cli.interrupt import Interrupt
 from fastmom.cli.network import (
     describe,
@@ -124,11 +124,7 @@ class Run(nn.Callback):
 
 def run(args: argparse.Namespace) -> int:
     """Train all, then print the table and write the figure of those that are whole."""
-    targets = {"--output": args.output, "--json": args.json}
-    for option, path in targets.items():
-        if path is not None:
-            check_target(option, path)
-    check_different(targets)
+    check_targets({"--output": args.output, "--json": args.json})
     new_figure(1, 1)            # says so if there is no matplotlib
     settings = SETTINGS | {name: value for name, value in vars(args).items() if name in SETTINGS}
     methods = make_methods(args)

@@ -23,6 +23,17 @@ def check_target(option: str, path: Path) -> None:
         raise ValueError(f"{option}: the directory {path.parent} cannot be written to")
 
 
+def check_targets(targets: Mapping[str, Path | None]) -> None:
+    """Raise early what would keep the files of these options from being written, each its own."""
+    seen: dict[Path, str] = {}
+    for option, path in targets.items():
+        if path is None:
+            continue
+        check_target(option, path)
+        if (other := seen.setdefault(path.resolve(), option)) != option:
+            raise ValueError(f"{option}: {path} is the file of {other}")
+
+
 def check_directory(option: str, directory: Path) -> None:
     """Raise early what would keep files from being written to a directory that may be new."""
     if directory.exists() and not directory.is_dir():
@@ -30,14 +41,6 @@ def check_directory(option: str, directory: Path) -> None:
     there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     if cannot_write(there):
         raise ValueError(f"{option}: the directory {there} cannot be written to")
-
-
-def check_different(targets: Mapping[str, Path | None]) -> None:
-    """Raise if two options name one file."""
-    seen: dict[Path, str] = {}
-    for option, path in targets.items():
-        if path is not None and (other := seen.setdefault(path.resolve(), option)) != option:
-            raise ValueError(f"{option}: {path} is the file of {other}")
 
 
 def cannot_write(directory: Path) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastmom import plot
-from fastmom.cli.files import check_target, writing
+from fastmom.cli.files import check_targets, writing
 from fastmom.cli.options import MOMENTUM, OK, POSITIVE, file, number
 from fastmom.landscape import SURFACES, Trajectory, classics, paths
 from fastmom.plot.style import SUFFIXES
@@ -42,9 +42,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table, then write the figure and, if asked to, the animation."""
-    check_target("--output", args.output)
-    if args.animate is not None:
-        check_target("--animate", args.animate)
+    check_targets({"--output": args.output, "--animate": args.animate})
     results = {SURFACES[name].title: paths(SURFACES[name], args.steps, classics(args.momentum),
                                            lr=args.lr) for name in args.surface}
     figure = plot.plot_landscape(results)

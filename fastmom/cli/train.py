@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import warnings
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import fastmom
-from fastmom import data, nn, plot
+from fastmom import data, nn
 from fastmom.cli import distributed, resume
 from fastmom.cli.distributed import Crew
-from fastmom.cli.figures import figure_of_training
-from fastmom.cli.files import (
-    cannot_be_written,
-    check_different,
-    check_directory,
-    check_target,
-    finite,
-    write_json,
-    writing,
-)
+from fastmom.cli.files import check_directory, check_targets, finite, writing
 from fastmom.cli.interrupt import Interrupt
 from fastmom.cli.network import (
     HYPER,
@@ -48,19 +36,16 @@ from fastmom.cli.options import (
     option_of,
     word,
 )
+from fastmom.cli.outputs import LOGGERS, OUTPUTS, how_to_resume, start_log, write
 from fastmom.cli.report import Recording, recorder, report
 from fastmom.cli.resume import Checkpoints, Record, found
 from fastmom.cli.schedules import HELP, schedule
 from fastmom.extras import need
-from fastmom.nn.callbacks import CallbackList
-from fastmom.nn.callbacks.logs import LineLogger
 from fastmom.optim import OPTIMIZERS
 from fastmom.plot.style import SUFFIXES, new_figure
 
 DEFAULTS: dict[str, Any] = {**SETTINGS, "optimizer": "sgd", "seed": 0, "validation_split": 0.0}
 KEEP = 3
-LOGGERS: dict[str, Callable[..., LineLogger]] = {".csv": nn.CSVLogger, ".jsonl": nn.JSONLogger}
-OUTPUTS = "json", "log", "plot", "report"
 NEEDS = {"smooth": "plot", "keep": "checkpoint", "resume": "checkpoint", "timeout": "distributed"}
 
 
@@ -128,11 +113,12 @@ def train(args: argparse.Namespace, crew: Crew | None) -> int:
         about += f", {crew.ranks} rank{'s' * (crew.ranks > 1)}"
     with fastmom.num_threads(args.threads), one_blas_thread():
         print(f"{dataset.reason}\n{about}\n{settings_line(record, model.optimizer)}", flush=True)
-        recording = recorder(record.config, shares(dataset, record.config["validation_split"])[0])
+        recording = None if args.report is None else recorder(
+            record.config, shares(dataset, record.config["validation_split"])[0])
         status, diverged = fit(model, dataset, record, args, crew, recording)
         test = evaluate_test(model, dataset, record, status)
     write(args, record, model.optimizer, {**test, **diverged})
-    if args.report is not None:
+    if recording is not None:
         report(args.report, recording, [f"{dataset.reason}\n{about}", settings_line(
             record, model.optimizer)])
     if status == INTERRUPTED and args.checkpoint is not None:
@@ -181,11 +167,7 @@ def check_files(args: argparse.Namespace) -> None:
     for option, needed in NEEDS.items():
         if getattr(args, option) is not None and getattr(args, needed) is None:
             raise ValueError(f"--{option} needs --{needed}")
-    targets = {f"--{option}": getattr(args, option) for option in OUTPUTS}
-    for option, path in targets.items():
-        if path is not None:
-            check_target(option, path)
-    check_different(targets)
+    check_targets({f"--{option}": getattr(args, option) for option in OUTPUTS})
     if args.log is not None and args.log.exists() and not args.resume:
         raise ValueError(f"--log: {args.log} is there already; name another file or delete it")
     if args.plot is not None:
@@ -218,12 +200,12 @@ def settings_line(record: Record, optimizer: Any) -> str:
 
 
 def fit(model: nn.Sequential, dataset: data.Dataset, record: Record, args: argparse.Namespace,
-        crew: Crew | None, recording: Recording) -> tuple[int, dict[str, Any]]:
+        crew: Crew | None, recording: Recording | None) -> tuple[int, dict[str, Any]]:
     """Train the epochs that are left; return the exit status, and where it has diverged."""
     config, done = record.config, len(record.epoch)
     interrupt, stop = Interrupt() if crew is None else crew.signal, nn.TerminateOnNaN()
     callbacks = [stop, *record.observers.values(), record, *start_log(args.log, record, model)]
-    if args.report is not None:
+    if recording is not None:
         callbacks.append(recording)
     if args.checkpoint is not None:     # the last one: it saves the state of the others
         callbacks.append(Checkpoints(args.checkpoint, args.keep or KEEP, record))
@@ -246,22 +228,6 @@ def fit(model: nn.Sequential, dataset: data.Dataset, record: Record, args: argpa
     return OK, {}
 
 
-def start_log(path: Path | None, record: Record, model: nn.Sequential) -> list[nn.Callback]:
-    """Write the epochs so far to the file of ``--log``; return what appends those to come."""
-    if path is None:
-        return []
-    log = LOGGERS[path.suffix.lower()]
-
-    def warn(error: OSError) -> None:
-        warnings.warn(f"{cannot_be_written('--log', path, error)}; the training goes on without "
-                      f"it", UserWarning, stacklevel=1)
-    first = log(path, on_error=warn)
-    with CallbackList([first], model, {}) as earlier:
-        for epoch, metrics in enumerate(record.epochs):
-            earlier.on_epoch_end(epoch, metrics)
-    return [log(path, append=True, on_error=warn)] if first.whole else []
-
-
 def evaluate_test(model: nn.Sequential, dataset: data.Dataset, record: Record,
                   status: int) -> dict[str, Any]:
     """Print the test accuracy; return the metrics of the test set if the epochs have none."""
@@ -276,34 +242,3 @@ def evaluate_test(model: nn.Sequential, dataset: data.Dataset, record: Record,
     if accuracy is not None:
         print(f"test accuracy {accuracy:.2%} after epoch {done}")
     return test
-
-
-def write(args: argparse.Namespace, record: Record, optimizer: Any,
-          more: Mapping[str, Any]) -> None:
-    """Write the files of ``--json`` and ``--plot``."""
-    if args.json is not None:
-        write_json(args.json, {"data": record.data, "config": record.config,
-                               "epochs": [finite(epoch) for epoch in record.epochs], **more})
-    if args.plot is not None and record.epoch:
-        curves = {name: values for name, values in record.history.items()
-                  if name not in record.observers}
-        figure = figure_of_training({**curves, "batch_loss": record.losses}, optimizer,
-                                    record.data, record.config, momentum=args.smooth)
-        with writing("--plot", args.plot):
-            plot.save_figure(figure, args.plot)
-        print(f"figure: {args.plot}")
-    elif args.plot is not None:
-        print(f"no figure {args.plot}: no epoch is whole")
-
-
-def how_to_resume(args: argparse.Namespace) -> str:
-    """Return the line with the last checkpoint, and the command that goes on from it."""
-    if not (saved := found(args.checkpoint)):
-        return "no checkpoint: no epoch is whole"
-    words = ["fastmom", "train", "--checkpoint", args.checkpoint, "--resume"]
-    if args.distributed:
-        words = ["mpiexec", "-n", "N", *words, "--distributed"]
-    for option in ("threads", *OUTPUTS, "smooth", "keep"):
-        if getattr(args, option) is not None:
-            words += [f"--{option}", getattr(args, option)]
-    return f"saved: {saved[-1]}; go on with: {shlex.join(map(str, words))}"

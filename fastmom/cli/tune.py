@@ -10,7 +10,7 @@ from typing import Any
 
 import fastmom
 from fastmom import plot
-from fastmom.cli.files import check_different, check_target, write_json, writing
+from fastmom.cli.files import check_targets, write_json, writing
 from fastmom.cli.network import describe, load_data, make_model, make_optimizer, one_blas_thread
 from fastmom.cli.options import (
     DIVERGED,
@@ -57,11 +57,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Search, print the pair and how to train with it, and write the files."""
-    targets = {"--output": args.output, "--json": args.json}
-    for option, path in targets.items():
-        if path is not None:
-            check_target(option, path)
-    check_different(targets)
+    check_targets({"--output": args.output, "--json": args.json})
     new_figure(1, 1)            # says so if there is no matplotlib
     given = {name: value for name, value in vars(args).items() if name in SETTINGS}
     settings = SETTINGS | {"epochs": 1} | given

@@ -12,7 +12,7 @@ from fastmom.nn.losses import get_loss
 from fastmom.nn.metrics import get_metric
 from fastmom.nn.stack import Stack
 from fastmom.optim import OPTIMIZERS, Optimizer
-from fastmom.types import Array
+from fastmom.optim.groups import have_arrays
 
 # The loss of a model that says none, by its last activation
 LOSS_OF = {"softmax": "sparse_categorical_crossentropy", "sigmoid": "binary_crossentropy"}
@@ -41,7 +41,7 @@ def make_task(stack: Stack, optimizer: Any, loss: Any, metrics: Any,
     if not isinstance(metrics, (list, tuple)):
         raise TypeError(f"metrics must be a name, a list or None, not {metrics!r}")
     functions = dict(get_metric(metric, chosen) for metric in metrics)
-    if stack.input_shape is not None and not _is_bound_to(optimizer, stack.params):
+    if stack.input_shape is not None and not have_arrays(optimizer.param_groups, stack.params):
         optimizer.bind(stack.params)
     return Task(optimizer, chosen, list(metrics), functions)
 
@@ -57,11 +57,6 @@ def _optimizer(given: Any, hyper: Mapping[str, Any]) -> Optimizer:
                          f"Optimizer, not {given!r}")
     made: Optimizer = OPTIMIZERS[given.lower()](**hyper)
     return made
-
-
-def _is_bound_to(optimizer: Optimizer, params: Sequence[Array]) -> bool:
-    bound = [array for group in optimizer.param_groups for array in group["params"]]
-    return [id(array) for array in bound] == [id(array) for array in params]
 
 
 def _last_activation(stack: Stack) -> str:

@@ -13,6 +13,7 @@ from fastmom.kernels.sums import WeightedSum
 from fastmom.optim.base import Optimizer
 from fastmom.optim.buffers import zeros_beside
 from fastmom.optim.copying import refuse_shallow_copy
+from fastmom.optim.formats import computed
 from fastmom.optim.sgd import sgd
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ class GradientAccumulation:
             raise ValueError("optimizer has no parameters yet: bind it first")
         self.optimizer, self.steps, self.pending = optimizer, steps, 0
         params = optimizer._engine.params
-        self._sums = [s for s, in zeros_beside(params, [[(p.shape, p.dtype)] for p in params])]
+        kinds = [[(p.shape, computed(p.dtype))] for p in params]
+        self._sums = [s for s, in zeros_beside(params, kinds)]
         self._given: list[list[Any] | bool] = [False] * len(self._sums)
         self._adder = Engine(self._sums, [()] * len(self._sums))
 
@@ -89,16 +91,16 @@ class GradientAccumulation:
         FloatingPointError
             By the optimizer's policy. Then what was added is dropped.
         """
-        if len(self._sums) != len(self.optimizer.state):
+        engine = self.optimizer._bound_engine()
+        params = engine.params          # those of the adder are sums
+        if len(self._sums) != len(params):
             raise RuntimeError("the optimizer has other parameters now: make another "
                                "GradientAccumulation")
         # s = s - (-1 / steps) g, which the rule of plain descent is
-        assert self.optimizer._engine is not None
-        params = self.optimizer._engine.params          # those of the adder are sums
         if isinstance(grads, (list, tuple)) and len(grads) == len(params):
             grads = [g.absolute(p) if type(g) is WeightedSum else g
                      for g, p in zip(grads, params, strict=True)]
-        self._adder.no_rows = self.optimizer._engine.no_rows
+        self._adder.no_rows = engine.no_rows
         self._adder.run(grads, [sgd(lr=-1 / self.steps, wd=0.0, keep=1.0)])
         for i, grad in enumerate(grads):
             had: Any = self._given[i]

@@ -13,6 +13,7 @@ from fastmom.kernels import Engine
 from fastmom.optim.binding import Bindable
 from fastmom.optim.copying import refuse_shallow_copy
 from fastmom.optim.formats import BLOCKS, SQUARES, WORDS
+from fastmom.optim.groups import arrays_of
 from fastmom.optim.hyper import Choice, Flag, Formats, Limit, Number, argument
 
 if TYPE_CHECKING:
@@ -125,10 +126,9 @@ class Optimizer(Bindable):
 
         Their state needs no writing: it ends with the optimizer, or is saved by a checkpoint.
         """
-        for group in self.param_groups:
-            for array in group["params"]:
-                if isinstance(array, np.memmap):
-                    array.flush()
+        for array in arrays_of(self.param_groups):
+            if isinstance(array, np.memmap):
+                array.flush()
 
     def _make_rows(self, engine: Engine, now: int) -> list[Row]:
         """Return the coming step's coefficients; keep those that hold for the one after, too."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastmom.kernels import Engine
 from fastmom.kernels.interchange import share_params
+from fastmom.optim.groups import arrays_of
 from fastmom.optim.masters import check_effect, mastered, new_masters, tensors
 from fastmom.optim.stateful import Stateful
 
@@ -53,7 +54,7 @@ class Bindable(Stateful):
             raise RuntimeError(f"this {type(self).__name__} is bound to its parameters already")
         groups = self._make_groups(params)
         share_params(groups)
-        arrays = [array for group in groups for array in group["params"]]
+        arrays = arrays_of(groups)
         if not arrays:
             raise ValueError("params is empty; expected at least one array")
         if not (copies is None or isinstance(copies, (list, tuple))):
@@ -61,9 +62,10 @@ class Bindable(Stateful):
                             f"params, not {type(copies).__name__}")
         master, rounding = self._options["master"], self._options["rounding"]
         masters = new_masters(arrays, 0, master, copies)
-        state, apart = self._new_state(tensors(arrays, masters), 0)
+        changed = tensors(arrays, masters)
+        state, apart = self._new_state(changed, 0)
         check_effect(arrays, state, master, rounding)
-        engine = Engine(tensors(arrays, masters), state, False, rounding == "stochastic")
+        engine = Engine(changed, state, False, rounding == "stochastic")
         engine.copy_into(mastered(arrays, masters, copies))
         self._attach(engine, groups, apart, masters)
 
@@ -94,8 +96,9 @@ class Bindable(Stateful):
         share_params([new], len(engine.params))
         first, arrays = len(engine.params), new["params"]
         masters = new_masters(arrays, first, self._options["master"], None)
-        state, apart = self._new_state(tensors(arrays, masters), first)
-        extended = engine.extended(tensors(arrays, masters), state)
+        changed = tensors(arrays, masters)
+        state, apart = self._new_state(changed, first)
+        extended = engine.extended(changed, state)
         extended.copy_into([*engine.copies, *mastered(arrays, masters)])
         self._attach(extended, [*self.param_groups, new], apart, masters)
 

@@ -13,6 +13,7 @@ from fastmom.kernels import Engine
 from fastmom.kernels.arrays import check_array
 from fastmom.optim.base import Optimizer
 from fastmom.optim.copying import refuse_shallow_copy
+from fastmom.optim.groups import have_arrays
 from fastmom.optim.sgd import sgd
 
 if TYPE_CHECKING:
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 
 def _tensors(optimizer: Optimizer, params: Sequence[Array]) -> list[Array]:
     """Return what the optimizer's steps change, if these are its parameters."""
-    own = [array for group in optimizer.param_groups for array in group["params"]]
-    if optimizer._engine is None or [id(p) for p in params] != [id(p) for p in own]:
+    if optimizer._engine is None or not have_arrays(optimizer.param_groups, params):
         raise ValueError(f"params must be the very arrays of this {type(optimizer).__name__}, in "
                          f"their order")
     return list(optimizer._engine.params)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -14,6 +14,16 @@ from fastmom.optim.values import Values
 if TYPE_CHECKING:
     from fastmom.kernels import Engine
     from fastmom.types import Array, Params, Row
+
+
+def arrays_of(groups: Iterable[Mapping[str, Any]]) -> list[Array]:
+    """Return the parameters of all groups, in their order."""
+    return [array for group in groups for array in group["params"]]
+
+
+def have_arrays(groups: Iterable[Mapping[str, Any]], params: Iterable[Any]) -> bool:
+    """Return whether these are the very parameters of the groups, in their order."""
+    return [*map(id, arrays_of(groups))] == [*map(id, params)]
 
 
 class Elsewhere:

@@ -15,6 +15,7 @@ import numpy as np
 
 from fastmom.optim.base import Optimizer
 from fastmom.optim.formats import as_kept, computed
+from fastmom.optim.groups import arrays_of
 from fastmom.optim.reference_adaptive import (
     adabelief,
     adadelta,
@@ -195,7 +196,7 @@ class Reference:
         self.optimizer = optimizer
         self.rule = RULES[type(optimizer).__name__]
         self.hyper = [group for group in optimizer.param_groups for _ in group["params"]]
-        self.params = [p.astype(dtype) for group in optimizer.param_groups for p in group["params"]]
+        self.params = [p.astype(dtype) for p in arrays_of(optimizer.param_groups)]
         self.machine_eps = [float(np.finfo(computed(p.dtype)).eps) for p in optimizer._shaped()]
         self.state = [{k: v.astype(dtype) for k, v in s.items()} for s in optimizer.state]
         self.formats = [{k: v.dtype for k, v in s.items() if v.dtype.itemsize not in (4, 8)}

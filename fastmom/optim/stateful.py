@@ -10,7 +10,7 @@ import numpy as np
 
 from fastmom.optim.buffers import zeros_beside
 from fastmom.optim.formats import chosen, computed, dtype_named, readable, shape_in
-from fastmom.optim.groups import Grouped
+from fastmom.optim.groups import Grouped, arrays_of
 
 if TYPE_CHECKING:
     from fastmom.kernels import Engine
@@ -152,7 +152,7 @@ class Stateful(Grouped):
         if self._engine is None:
             return {"params": 0, "state": 0, "moved": 0}
         groups = [group for group in self.param_groups for _ in group["params"]]
-        params = sum(p.nbytes for group in self.param_groups for p in group["params"])
+        params = sum(p.nbytes for p in arrays_of(self.param_groups))
         changed = sum(p.nbytes for p in self._engine.params)
         masters = sum(m.nbytes for m in self._masters if m is not None)
         filled = sum(c.nbytes for c in self._engine.copies if c is not None)

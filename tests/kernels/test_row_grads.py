@@ -87,32 +87,34 @@ def new_params(rng: np.random.Generator, dtype: Any) -> list[Any]:
     return [rng.standard_normal(shape).astype(dtype) for shape in SHAPES]
 
 
-def compare(case: tuple[type[fm.Optimizer], dict[str, Any]], dtype: Any, parts: int) -> None:
+def compare(case: tuple[type[fm.Optimizer], dict[str, Any]], dtype: Any, *parts: int) -> None:
+    """By so many threads each."""
     rng = np.random.default_rng(0)
     params = new_params(rng, dtype)
     by_hand = ByHand(case, params)
-    opt = case[0](params, **case[1])
-    assert opt._engine is not None
-    opt._engine.parts = parts
+    copies = [[p.copy() for p in params] for _ in parts]
+    optimizers = [case[0](own, **case[1]) for own in copies]
+    for opt, n in zip(optimizers, parts, strict=True):
+        assert opt._engine is not None
+        opt._engine.parts = n
     for step in range(5):
         now = grads(rng, dtype, step)
-        assert opt.step(now)
         by_hand.step(now)
-        assert as_bytes(params, opt.state) == as_bytes(by_hand.params, by_hand.state)
+        for opt, own in zip(optimizers, copies, strict=True):
+            assert opt.step(now)
+            assert as_bytes(own, opt.state) == as_bytes(by_hand.params, by_hand.state)
 
 
-@pytest.mark.parametrize("parts", [1, 2, 3])
 @pytest.mark.parametrize("dtype", [F, np.float64])
 @pytest.mark.parametrize("case", TAKES, ids=label)
-def test_as_a_step_of_those_rows(case: Any, dtype: Any, parts: int) -> None:
-    compare(case, dtype, parts)
+def test_as_a_step_of_those_rows(case: Any, dtype: Any) -> None:
+    compare(case, dtype, 1, 2, 3)
 
 
 @pytest.mark.parametrize("common", COMMON, ids=str)
 @pytest.mark.parametrize("cls", [fm.SGD, fm.Adagrad, fm.Adam, fm.AdamW])
 def test_with_what_acts_on_gradients(cls: Any, common: dict[str, Any]) -> None:
-    for parts in (1, 2):
-        compare((cls, common), F, parts)
+    compare((cls, common), F, 1, 2)
 
 
 @pytest.mark.parametrize("hyper", [{"state_dtype": "bfloat16"}, {"state_dtype": "float16"}],

@@ -289,6 +289,17 @@ def test_averages_and_accumulation_of_masters() -> None:
     assert (opt.state[0]["master"] == 0.5).all()
 
 
+@pytest.mark.parametrize("dtype", [BF16, HALF], ids=str)
+def test_gradients_are_added_up_in_float32(dtype: Any) -> None:
+    """In 16 bits the sum would stand still, at 1/2 or before."""
+    p = np.zeros(300, dtype)
+    opt = fm.SGD([p], lr=1.0, master=False, rounding="stochastic")
+    batches = fm.GradientAccumulation(opt, 4096)
+    for _ in range(4096):
+        batches.step([np.ones(300, dtype)])
+    assert (p.astype(F) == -1).all()
+
+
 def test_groups_that_are_added() -> None:
     p, q = np.ones(300, F), np.ones(300, BF16)
     opt = fm.SGD([p], lr=0.5, state_dtype="int8", rounding="stochastic", momentum=0.9)

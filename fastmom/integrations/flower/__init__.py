@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastmom.extras import need
 from fastmom.integrations.flower.files import view, written
-from fastmom.integrations.flower.server import Server
+from fastmom.integrations.flower.server import Served, Server
 from fastmom.optim import Optimizer
 
 if not TYPE_CHECKING:
@@ -27,7 +27,7 @@ from flwr.serverapp.strategy import FedAvg
 __all__ = ["FedOptimizer"]
 
 
-class FedOptimizer(FedAvg):
+class FedOptimizer(Served, FedAvg):
     r"""Steps the server's parameters with any optimizer, by the clients' weighted mean.
 
     The gradient is the server's parameters minus the mean of the clients', weighted as in
@@ -107,14 +107,6 @@ class FedOptimizer(FedAvg):
         super().__init__(**arguments)
         self.optimizer = optimizer
         self._sent: dict[str, bytes] = {}       # what the server's arrays were last sent as
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return self._server.params
-
-    @property
-    def averaged(self) -> dict[str, Any]:
-        return self._server.averaged
 
     def summary(self) -> None:
         """Log the configuration."""

@@ -12,13 +12,13 @@ from flwr.server.client_proxy import ClientProxy
 from flwr.server.strategy import FedAvg
 
 from fastmom.integrations.flower.files import view, written
-from fastmom.integrations.flower.server import Server
+from fastmom.integrations.flower.server import Served, Server
 from fastmom.optim import Optimizer
 
 __all__ = ["FedOptimizer"]
 
 
-class FedOptimizer(FedAvg):
+class FedOptimizer(Served, FedAvg):
     """Steps the server's parameters with any optimizer, by the clients' weighted mean.
 
     As `fastmom.integrations.flower.FedOptimizer`, but arrays have no keys: their places are the
@@ -61,14 +61,6 @@ class FedOptimizer(FedAvg):
 
     def __repr__(self) -> str:
         return f"FedOptimizer({self.optimizer!r}, accept_failures={self.accept_failures})"
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return self._server.params
-
-    @property
-    def averaged(self) -> dict[str, Any]:
-        return self._server.averaged
 
     def bind(self, parameters: Parameters) -> None:
         """Take these arrays for the server's: see `fastmom.integrations.flower.FedOptimizer.bind`.

@@ -16,6 +16,20 @@ KEPT_AS = {np.dtype(np.float32): np.float32, np.dtype(np.float64): np.float64,
            np.dtype(np.float16): np.float32}
 
 
+class Served:
+    """The part of a strategy that shows the arrays of its server."""
+
+    _server: Server
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return self._server.params
+
+    @property
+    def averaged(self) -> dict[str, Any]:
+        return self._server.averaged
+
+
 class Server:
     """The server's arrays, and steps of them by those of clients.
 

@@ -17,6 +17,7 @@ from fastmom.kernels.arrays import check_array
 from fastmom.kernels.sums import WeightedSum
 from fastmom.optim import Optimizer
 from fastmom.optim.copying import refuse_shallow_copy
+from fastmom.optim.groups import arrays_of, have_arrays
 
 if TYPE_CHECKING:
     from fastmom.optim.values import Values
@@ -45,7 +46,7 @@ class Distributed:
         except (TypeError, ValueError, RuntimeError) as raised:
             error = raised
         meet(ranks, f"making of {type(self).__name__}", error, lines)
-        self._given = [np.asarray(array) for group in groups for array in group["params"]]
+        self._given = [np.asarray(array) for array in arrays_of(groups)]
         whole = optimizer.needs_whole_tensors or optimizer.clip_norm_per_tensor is not None
         self._layout = layout([a.shape for a in self._given], [a.dtype for a in self._given],
                               ranks.size, divided and whole)
@@ -218,13 +219,12 @@ def checked_groups(params: Params, optimizer: Any, divided: bool) -> list[Values
             hint = "; for accumulation give Sharded its accumulate="
         raise TypeError(f"optimizer must be an Optimizer, not {type(optimizer).__name__}{hint}")
     if optimizer._engine is not None:
-        own = [array for group in optimizer.param_groups for array in group["params"]]
-        if not divided and [*map(id, own)] == [*map(id, params)]:
+        if not divided and have_arrays(optimizer.param_groups, params):
             return optimizer.param_groups
         raise ValueError("optimizer has parameters already; give one without, such as "
                          "fm.AdamW(lr=1e-3)")
     groups = optimizer._make_groups(params)
-    arrays = [array for group in groups for array in group["params"]]
+    arrays = arrays_of(groups)
     if not arrays:
         raise ValueError("params is empty; expected at least one array")
     from fastmom.kernels.arrays import MemoryMap

@@ -17,6 +17,8 @@ from fastmom.integrations.mpi.ranks import LONG, TIMEOUT
 from fastmom.integrations.mpi.windows import Window
 from fastmom.kernels import Engine
 from fastmom.optim.ema import EMA
+from fastmom.optim.formats import computed
+from fastmom.optim.groups import arrays_of
 from fastmom.optim.sgd import sgd
 from fastmom.threads import get_num_threads
 
@@ -140,7 +142,7 @@ class Sharded(Distributed):
         engine.parts = self._prober.parts = max(1, get_num_threads() // ranks.node.size)
         self._sums = []
         if self._accumulate > 1:
-            self._sums = [np.zeros_like(np.asarray(p)) for p in engine.params]
+            self._sums = [np.zeros(p.shape, computed(p.dtype)) for p in engine.params]
             self._adder, self._added = Engine(self._sums, bare), [[s] for s in self._sums]
             self._adder.parts = engine.parts
         self._had = [False] * len(bare)
@@ -222,7 +224,7 @@ class Sharded(Distributed):
             If `decay` is wrong, or the parameters are averaged already.
         """
         decay = number("decay", decay, 0.0, 1.0)
-        own = [p for group in self._inner.param_groups for p in group["params"]]
+        own = arrays_of(self._inner.param_groups)
         self._ema = self._ranks.together(
             lambda: EMA(own, decay, optimizer=self._inner), "average")
         self._inner._bound_engine().parts = self._prober.parts

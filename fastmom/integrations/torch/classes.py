@@ -2,31 +2,6 @@
 
 from fastmom.integrations.torch.base import Optimizer
 
-__all__ = [
-    "LAMB",
-    "LARS",
-    "QHM",
-    "SGD",
-    "AdaBelief",
-    "Adadelta",
-    "Adafactor",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "Adamax",
-    "Adan",
-    "AggMo",
-    "Lion",
-    "Muon",
-    "NAdam",
-    "NovoGrad",
-    "RAdam",
-    "RMSprop",
-    "Rprop",
-    "Signum",
-    "Yogi",
-]
-
 
 class AdaBelief(Optimizer):
     """`fastmom.AdaBelief` for PyTorch."""

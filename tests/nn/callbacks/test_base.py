@@ -224,7 +224,7 @@ def test_a_metric_that_will_be_missing(callbacks: list[nn.Callback], message: st
     [nn.EarlyStopping("loss")], [nn.EarlyStopping("acc")], [HALVE, nn.ModelCheckpoint("{lr}.npz")],
     [nn.ModelCheckpoint("{epoch:02d}-{loss:.2f}-{acc}-{seconds:.0f}.npz")],
     [ADD, nn.EarlyStopping("val_f1")],      # whatever a callback of the user's may add
-], ids=str)
+])
 def test_a_metric_that_will_be_there(callbacks: list[nn.Callback], make: Any, problem: Any,
                                      tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
