@@ -1,10 +1,10 @@
 """Compare AdamW for parameters of an accelerator, beside casts around a float32 step.
 
-bfloat16 gradients come in, bfloat16 parameters go out, and masters and state are float32 in the CPU's
-memory, as in CPUOffload. PyTorch's fused step and DeepSpeed's CPUAdam need float32 gradients, and
-leave float32 parameters: the casts count. Bytes are those that the formula and the casts read and
-write. Ends with status 1 if a step is not 1.4 times as fast as PyTorch's with casts. Needs torch;
-DeepSpeed takes part where it is installed, once it has compiled its step, which takes minutes.
+bfloat16 gradients come in, bfloat16 parameters go out, and masters and state are float32 in the
+CPU's memory, as in CPUOffload. PyTorch's fused step and DeepSpeed's CPUAdam need float32 gradients,
+and leave float32 parameters: the casts count. Bytes are those that the formula and the casts read
+and write. Ends with status 1 if a step is not 1.4 times as fast as PyTorch's with casts. Needs
+torch; DeepSpeed takes part where it is installed, once it has compiled its step: a minute.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OURS, TORCH, DEEPSPEED = "fastmom", "PyTorch fused, with casts", "DeepSpeed CPUA
 
 
 def with_casts(optimizer_class: Any, params: list[Any]) -> Callable[[], None]:
-    """Return a step of float32 masters, with casts of the gradients in and of the parameters out."""
+    """Return a step of float32 masters, with casts of gradients in and of parameters out."""
     import torch
     masters = [torch.nn.Parameter(p.detach().float()) for p in params]
     for master in masters:
