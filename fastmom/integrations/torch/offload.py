@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -62,8 +63,8 @@ def CPUOffload(params: Any, optimizer_class: type[Optimizer], *, threads: int | 
     passes before a step are added up in float32 by the step. ``zero_grad()`` drops them. Pinned
     memory and a stream of its own are used with CUDA.
 
-    With `threads`, masters and state change during the backward pass, tensor by tensor, and the
-    parameters in ``step()``, to the same bits as without; but noise of rounding is drawn anew.
+    With `threads`, masters and state change during the backward pass, some tensors at a time, and
+    the parameters in ``step()``, to the same bits as without; but noise of rounding is drawn anew.
     Values of the groups are those at the first gradient. Where `clip_norm` or `nonfinite` asks for
     all gradients, only their norms are taken ahead (which rounds the last bit of the norm).
 
@@ -105,6 +106,7 @@ class Offloaded(Optimizer):
         self._sent: dict[int, tuple[Any, Any]] = {}     # its mark and CPU tensor by parameter
         self._spare: dict[int, list[Any]] = {}          # memory for gradients
         self._arrived: dict[int, int] = {}              # how many of these are filled
+        self._one_at_a_time = threading.Lock()          # each accelerator's pass has a thread
         self._hooked: dict[int, Any] = {}               # parameters, which keeps their ids theirs
         self._streams: dict[Any, Any] = {}              # of the copies down, by device
         self._uploads: list[Any] = []                   # events after the copies up
@@ -123,7 +125,8 @@ class Offloaded(Optimizer):
         def arrives(p: Any) -> None:
             optimizer = mine()
             if optimizer is not None:
-                optimizer._fetch(p)
+                with optimizer._one_at_a_time:
+                    optimizer._fetch(p)
         for p in self.param_groups[-1]["params"]:
             if p.requires_grad:
                 self._hooked[id(p)] = p
