@@ -10,7 +10,8 @@ from importlib import import_module
 # Command, and the module that runs it
 COMMANDS = {"peers": "measure"} | {name: name for name in (
     "pairs", "compare", "report", "readme", "agree", "costs", "threshold", "disturbance",
-    "scaling", "ranks", "federated", "formats", "rounding", "embedding")} | {"torch": "in_torch"}
+    "scaling", "ranks", "federated", "formats", "rounding", "embedding", "offload",
+    "textcat")} | {"torch": "in_torch"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

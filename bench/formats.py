@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 import fastmom as fm
+from bench.offload import MOVED, with_casts
 from bench.results import duration, table, typical
 from bench.timing import interleaved
 from bench.workloads import LISTS, LR
@@ -75,19 +76,9 @@ def theirs(shapes: Any) -> dict[str, tuple[Callable[[], object], float]]:
                                                                    14)):
             made[f"AdamW, {name}, PyTorch fused"] = (
                 torch.optim.AdamW(tensors(dtype), lr=LR, fused=True).step, size)
-        cast = tensors(torch.float32)
-        low = [(torch.full_like(p, 1e-3, dtype=torch.bfloat16),
-                torch.empty_like(p, dtype=torch.bfloat16)) for p in cast]
-        optimizer = torch.optim.AdamW(cast, lr=LR, fused=True)
-
-        def casts() -> None:
-            """Take bfloat16 gradients in and put bfloat16 copies out, around a float32 step."""
-            for p, (g, _) in zip(cast, low, strict=True):
-                p.grad.copy_(g)
-            optimizer.step()
-            for p, (_, copy) in zip(cast, low, strict=True):
-                copy.copy_(p.detach())
-        made["AdamW, bfloat16 gradient and copy, PyTorch fused with casts"] = casts, 28
+        low = [p.requires_grad_(False) for p in tensors(torch.bfloat16)]
+        made["AdamW, bfloat16 gradient and copy, PyTorch fused with casts"] = (
+            with_casts(partial(torch.optim.AdamW, lr=LR, fused=True), low), MOVED)
         with suppress(ImportError):
             from torchao.optim import AdamW8bit, _AdamW
             made["AdamW, 8-bit state, torchao"] = AdamW8bit(tensors(torch.float32), lr=LR).step, 16

@@ -8,6 +8,13 @@ With the suffix ``.safetensors`` it is one of that library's files, for programs
 the JSON is among its texts, and so are checksums. Of such a file by another program all arrays are
 `params`, by their names, or a list if these are ``params/0``, ``params/1``, ...
 
+>>> import numpy as np, tempfile
+>>> from safetensors.numpy import load_file
+>>> with tempfile.TemporaryDirectory() as directory:
+...     save(f"{directory}/model.safetensors", params={"w": np.ones(2)})
+...     load_file(f"{directory}/model.safetensors")
+{'w': array([1., 1.])}
+
 `content` defines what a file holds, `restore` puts it back into a training, `directory` finds the
 newest of several files.
 """

@@ -1,10 +1,16 @@
 """fastmom's optimizers for thinc, with which spaCy trains, registered as ``fastmom.SGD.v1`` etc.
 
-A spaCy config that names one trains with it, once this module is imported (``--code``)::
+A spaCy config that names one trains with it, once this module is imported (``--code``):
 
-    [training.optimizer]
-    @optimizers = "fastmom.AdamW.v1"
-    learn_rate = 0.001
+>>> from thinc.api import Config, registry
+>>> config = Config().from_str('''
+... [training]
+... [training.optimizer]
+... @optimizers = "fastmom.AdamW.v1"
+... learn_rate = 0.01
+... ''')
+>>> registry.resolve(config["training"])["optimizer"].learn_rate
+0.01
 """
 
 from __future__ import annotations

@@ -36,6 +36,15 @@ class Optimizer(Bindable):
     speaks DLPack (PyTorch, JAX), NumPy's array interface or the buffer protocol (`array.array`,
     `memoryview`). They are used where they lie, without a copy, or refused; `param_groups` then
     holds NumPy arrays on their memory.
+
+    Examples
+    --------
+    >>> import array, fastmom as fm
+    >>> p, g = array.array("f", [1, 2]), array.array("f", [1, 0])
+    >>> fm.SGD([p], lr=0.5).step([g])
+    True
+    >>> p
+    array('f', [0.5, 2.0])
     """
 
     params: InitVar[Params | None] = None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import torch
 
+from fastmom.checks import integer
 from fastmom.integrations.torch import base
+from fastmom.integrations.torch.ahead import Ahead
 from fastmom.integrations.torch.base import Optimizer
 from fastmom.integrations.torch.memory import mark, order_of
 from fastmom.kernels.sums import WeightedSum
@@ -18,7 +21,7 @@ __all__ = ["CPUOffload"]
 MADE: dict[Any, type[Optimizer]] = {}       # classes, by those that they are of
 
 
-def CPUOffload(params: Any, optimizer_class: type[Optimizer],
+def CPUOffload(params: Any, optimizer_class: type[Optimizer], *, threads: int | None = None,
                **settings: Any) -> Optimizer:
     """Return an optimizer of parameters on an accelerator whose state is in the CPU's memory.
 
@@ -33,6 +36,10 @@ def CPUOffload(params: Any, optimizer_class: type[Optimizer],
         float32 master, of others a copy.
     optimizer_class : type
         Of those in `fastmom.integrations.torch`, such as ``AdamW``.
+    threads : int, optional
+        Work on gradients as they arrive, with so many threads, while the backward pass goes on:
+        ``step()`` finds all but the last ones done. There must be one backward pass to a step then.
+        None, the default, does all in ``step()``, with the threads of `fastmom.set_num_threads`.
     **settings
         Its arguments. To limit the norm of all gradients give ``clip_norm=`` here: PyTorch's
         `clip_grad_norm_` would find none.
@@ -46,12 +53,20 @@ def CPUOffload(params: Any, optimizer_class: type[Optimizer],
     ------
     TypeError, ValueError
         If a parameter or a setting will not do.
+    RuntimeError
+        With `threads`, by a second backward pass before the step, and by ``zero_grad()`` and state
+        dicts between the two.
 
     Notes
     -----
     Gradients are sent in bfloat16 (float16 and float64 ones as they are); those of several backward
     passes before a step are added up in float32 by the step. ``zero_grad()`` drops them. Pinned
     memory and a stream of its own are used with CUDA.
+
+    With `threads`, masters and state change during the backward pass, some tensors at a time, and
+    the parameters in ``step()``, to the same bits as without; but noise of rounding is drawn anew.
+    Values of the groups are those at the first gradient. Where `clip_norm` or `nonfinite` asks for
+    all gradients, only their norms are taken ahead (which rounds the last bit of the norm).
 
     Examples
     --------
@@ -67,7 +82,12 @@ def CPUOffload(params: Any, optimizer_class: type[Optimizer],
     if not (isinstance(optimizer_class, type) and issubclass(optimizer_class, Optimizer)):
         raise TypeError(f"optimizer_class must be one of fastmom.integrations.torch, not "
                         f"{optimizer_class!r}")
-    return offloaded(optimizer_class)(params, **settings)
+    if threads is not None:
+        threads = integer("threads", threads, 1)
+    made: Any = offloaded(optimizer_class)(params, **settings)
+    made._threads = threads
+    optimizer: Optimizer = made
+    return optimizer
 
 
 def offloaded(optimizer_class: type[Optimizer]) -> type[Optimizer]:
@@ -86,8 +106,13 @@ class Offloaded(Optimizer):
         self._sent: dict[int, tuple[Any, Any]] = {}     # its mark and CPU tensor by parameter
         self._spare: dict[int, list[Any]] = {}          # memory for gradients
         self._arrived: dict[int, int] = {}              # how many of these are filled
+        self._one_at_a_time = threading.Lock()          # each accelerator's pass has a thread
         self._hooked: dict[int, Any] = {}               # parameters, which keeps their ids theirs
         self._streams: dict[Any, Any] = {}              # of the copies down, by device
+        self._uploads: list[Any] = []                   # events after the copies up
+        self._threads: Any = None                       # that work ahead, if any
+        self._ahead: Any = None
+        self._places: dict[int, int] = {}               # of parameters in the list of all
 
     def _check_parameter(self, name: str, p: Any) -> None:
         order_of(name, p if p.device.type == "cpu" else torch.empty_like(
@@ -100,7 +125,8 @@ class Offloaded(Optimizer):
         def arrives(p: Any) -> None:
             optimizer = mine()
             if optimizer is not None:
-                optimizer._fetch(p)
+                with optimizer._one_at_a_time:
+                    optimizer._fetch(p)
         for p in self.param_groups[-1]["params"]:
             if p.requires_grad:
                 self._hooked[id(p)] = p
@@ -116,6 +142,8 @@ class Offloaded(Optimizer):
                             f"expected a dense one")
         p.grad = None
         count = self._arrived.get(id(p), 0)
+        if self._threads is not None:
+            self._await(p, count)
         spare = self._spare.setdefault(id(p), [])
         dtype = p.dtype if p.dtype in (torch.float16, torch.float64) else torch.bfloat16
         if len(spare) == count:
@@ -131,13 +159,59 @@ class Offloaded(Optimizer):
         else:
             spare[count].copy_(gradient.detach())
         self._arrived[id(p)] = count + 1
+        if self._ahead is not None:
+            i = self._places[id(p)]
+            array, = base.EXCHANGE.arrays([self._ordered(i, spare[count])])
+            self._ahead.take(i, array, stream.record_event() if p.device.type == "cuda" else None)
+
+    def _await(self, p: Any, count: int) -> None:
+        """Prepare for the first gradient of a step, or refuse the second of a parameter."""
+        if count:
+            raise RuntimeError(f"{self._named(self._places[id(p)])} has another gradient before "
+                               f"step(): with threads={self._threads} each is stepped as it "
+                               f"arrives; give threads=None to add several up")
+        if not self._is_ahead():
+            params = [p for group in self.param_groups for p in group["params"]]
+            self._prepare(params)
+            self._places = {id(p): i for i, p in enumerate(params)}
+            if self._ahead is None or self._ahead.whole is not self._ours._bound_engine():
+                self._ahead = Ahead(self._ours, self._threads)
+            self._ahead.begin()
+
+    def _is_ahead(self) -> bool:
+        """Return whether a part of the coming step may have been taken."""
+        return self._ahead is not None and self._ahead.pool is not None
+
+    def _check_between(self, what: str) -> None:
+        """Raise RuntimeError if this is asked for in the middle of a step."""
+        if self._is_ahead():
+            raise RuntimeError(f"{what} before step(): with threads={self._threads} a part of the "
+                               f"step was taken as gradients arrived")
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients that have arrived."""
+        self._check_between("zero_grad()")
         super().zero_grad(set_to_none)
         self._arrived.clear()
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return state and groups: see `Optimizer.state_dict`."""
+        self._check_between("state_dict()")
+        return super().state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from a state dict: see `Optimizer.load_state_dict`."""
+        self._check_between("load_state_dict()")
+        super().load_state_dict(state_dict)
+
+    def _prepare(self, params: list[Any]) -> None:
+        if not self._is_ahead():        # as it was prepared at its first gradient
+            super()._prepare(params)
+
     def _gradients(self, params: list[Any]) -> list[Any]:
+        if vars(self).get("found_inf") is not None:
+            raise TypeError("a GradScaler cannot see gradients that have been copied down: train "
+                            "in bfloat16, which needs none")
         for p in params:
             if p.grad is not None:      # set by hand
                 self._fetch(p)
@@ -148,6 +222,8 @@ class Offloaded(Optimizer):
                 for p, count in zip(params, counts, strict=True)]
 
     def _run(self, grads: list[Any]) -> bool:
+        if self._is_ahead():
+            return self._finish(grads)
         arrived = [g if g is None else base.EXCHANGE.arrays([self._ordered(i, t) for t in g])
                    for i, g in enumerate(grads)]
         stepped = self._ours.step([g if g is None else g[0] if len(g) == 1 else
@@ -155,11 +231,21 @@ class Offloaded(Optimizer):
         self._arrived.clear()
         return stepped
 
+    def _finish(self, grads: list[Any]) -> bool:
+        """Take what is left of a step; if a part of it fails, the others are taken all the same."""
+        self._arrived.clear()
+        try:
+            stepped: bool = self._ahead.finish()
+        except BaseException:
+            self._written([p for p, g in zip(self._params, grads, strict=True) if g is not None])
+            raise
+        return stepped
+
     # Up -------------------------------------------------------------------------------------------
 
     def _homes(self, params: list[Any]) -> list[Any]:
-        for device in self._streams:        # else a step would change what is being sent up
-            torch.cuda.current_stream(device).synchronize()
+        for event in self._uploads:         # else a step would change what is being sent up
+            event.synchronize()
         for p in params:
             seen, home = self._sent.get(id(p), (None, None))
             if home is None or home.shape != p.shape or home.dtype != p.dtype:
@@ -175,6 +261,8 @@ class Offloaded(Optimizer):
             with torch.no_grad():
                 p.copy_(home, non_blocking=True)
             self._sent[id(p)] = mark(p), home
+        self._uploads = [torch.cuda.current_stream(device).record_event()
+                         for device in self._streams]
 
     def __getstate__(self) -> NoReturn:
         raise TypeError("an optimizer of CPUOffload cannot be copied or pickled: its hooks belong "
