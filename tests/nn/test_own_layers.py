@@ -15,7 +15,7 @@ from fastmom.checkpoint import CheckpointError
 from fastmom.nn.registered import LAYERS
 
 
-class Scale(nn.Layer):
+class Stretch(nn.Layer):
     """Declares its weights."""
 
     arguments = ("start", "note")
@@ -71,7 +71,7 @@ class Wider(nn.Dense):
 
 
 def network() -> nn.Sequential:
-    model = nn.Sequential([nn.Flatten(), Scale(0.5, {"a": [1]}), Mixing(6), Wider(5, "relu"),
+    model = nn.Sequential([nn.Flatten(), Stretch(0.5, {"a": [1]}), Mixing(6), Wider(5, "relu"),
                            nn.Dropout(0.2), nn.Dense(3, activation="softmax")], seed=4)
     model.compile("sgd", lr=0.1, momentum=0.9)
     return model
@@ -117,7 +117,7 @@ def test_its_weights_have_names(problem: Any, tmp_path: Path) -> None:
     model.save_weights(tmp_path / "w.npz")
     with np.load(tmp_path / "w.npz") as file:
         text = file["checkpoint"].tobytes().decode()
-    for name in ("1.Scale.factor", "1.Scale.seen", "2.tests.Mixing.matrix", "3.Wider.kernel"):
+    for name in ("1.Stretch.factor", "1.Stretch.seen", "2.tests.Mixing.matrix", "3.Wider.kernel"):
         assert f'"{name}"' in text
     other.load_weights(tmp_path / "w.npz")
     np.testing.assert_array_equal(model.predict(x), other.predict(x))
@@ -129,12 +129,12 @@ def test_a_layer_that_is_not_there(problem: Any, tmp_path: Path) -> None:
     (x, _), model = problem(20), network()
     model.predict(x)
     model.save(tmp_path / "a.npz")
-    own = LAYERS.pop("Scale")
+    own = LAYERS.pop("Stretch")
     try:
-        with pytest.raises(CheckpointError, match="its layer 'Scale' is not known here"):
+        with pytest.raises(CheckpointError, match="its layer 'Stretch' is not known here"):
             nn.Sequential.load(tmp_path / "a.npz")
     finally:
-        LAYERS["Scale"] = own
+        LAYERS["Stretch"] = own
 
 
 def test_a_name_of_the_library() -> None:
