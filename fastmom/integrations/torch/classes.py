@@ -24,6 +24,7 @@ __all__ = [
     "RMSprop",
     "Rprop",
     "Signum",
+    "YellowFin",
     "Yogi",
 ]
 
@@ -110,6 +111,10 @@ class SGD(Optimizer):
 
 class Signum(Optimizer):
     """`fastmom.Signum` for PyTorch."""
+
+
+class YellowFin(Optimizer):
+    """`fastmom.YellowFin` for PyTorch."""
 
 
 class Yogi(Optimizer):
