@@ -22,7 +22,7 @@ LOOP = re.compile(r"^[0-9a-f]+ <__pyx_fuse_([01])(?:_\d)?__pyx_f_\w*?loops_[a-z0
 SUM = re.compile(r"^[0-9a-f]+ <void fm::.*add<(float|double), (\d), (?:true|false)>.*>:$")
 LAYERS = ("gather", "bias_activation", "activation_gradient", "dropout", "dropout_gradient",
           "multiply", "add_slices")
-WIDENED = ("square_sum", "rescale")       # computed in double, also of floats
+WIDENED = ("square_sum", "add_products", "rescale")       # computed in double, also of floats
 MIXED = (*WIDENED, "gather")            # gather: of samples of another type
 UNROLLED = ("dropout",)                 # the loop over a group of 64 elements is
 INSTRUCTION = re.compile(r"^\s*([0-9a-f]+):\s+(\S+)\s*(.*)$")
@@ -77,7 +77,7 @@ def checks(build: str) -> Iterator[tuple[str, str, list[str]]]:
     loops = import_module(f"fastmom.kernels.loops_{build}")
     found = functions(Path(loops.__file__ or ""), LOOP)
     sums = functions(Path(loops.__file__ or ""), SUM)
-    for name in (*loops.rules, "load", "rescale", "square_sum", *LAYERS):
+    for name in (*loops.rules, "load", "rescale", "square_sum", "add_products", *LAYERS):
         for number, kind in (("0", "float"), ("1", "double")):
             yield name, kind, (faults(name, kind, build, found[number, name])
                                if (number, name) in found else ["function not found"])

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from fastmom.optim import RMSprop as RMSprop
     from fastmom.optim import Rprop as Rprop
     from fastmom.optim import Signum as Signum
+    from fastmom.optim import YellowFin as YellowFin
     from fastmom.optim import Yogi as Yogi
     from fastmom.optim import schedules as schedules
     from fastmom.optim.accumulation import GradientAccumulation as GradientAccumulation

@@ -24,6 +24,8 @@ OPTIMIZERS: list[tuple[type[fm.Optimizer], dict[str, Any]]] = [
     (fm.SGD, {"momentum": 0.9, "convention": "keras", "decay": 0.5}),
     (fm.SGD, {"momentum": 0.9, "convention": "ema"}),
     (fm.SGD, {"momentum": 0.9, "convention": "ema", "nesterov": True, "weight_decay": 0.1}),
+    (fm.SGD, {"momentum": 0.9, "nesterov": True, "restart": True}),
+    (fm.SGD, {"momentum": 0.9, "convention": "keras", "weight_decay": 0.1, "restart": True}),
     (fm.SGD, {"weight_decay": 0.1, "decoupled_weight_decay": True}),
     (fm.SGD, {"momentum": 0.9, "weight_decay": 0.1, "decoupled_weight_decay": True}),
     (fm.QHM, {"momentum": 0.9, "weight_decay": 0.1}),
@@ -74,6 +76,9 @@ OPTIMIZERS: list[tuple[type[fm.Optimizer], dict[str, Any]]] = [
     (fm.Adafactor, {}),
     (fm.Adafactor, {"weight_decay": 0.1, "eps1": 0.1, "eps2": 10.0, "beta2_decay": -0.5}),
     (fm.Adafactor, {"clipping_threshold": 1.1, "lr": 1.0}),
+    (fm.YellowFin, {}),
+    (fm.YellowFin, {"weight_decay": 0.1, "beta": 0.5, "curv_win_width": 3}),
+    (fm.YellowFin, {"adapt_clip": False, "beta": 0.9}),
     (fm.Muon, {}),
     (fm.Muon, {"weight_decay": 0.0, "adamw_lr": 0.1, "beta1": 0.5}),
 ]

@@ -6,17 +6,20 @@ Nothing is written before everything is validated.
 cimport cython
 from libc.float cimport FLT_MAX
 from libc.math cimport INFINITY, NAN, isfinite
+from libc.string cimport memset
 
 import numpy as np
 
 from fastmom.kernels.arrays cimport (RawArray, check_array, data_of, dtype_of, item_of, shape_of,
                                      size_of)
-from fastmom.kernels.factors cimport has_direction, loaded_norm, set_norms, set_scales, set_trust
+from fastmom.kernels.factors cimport (has_direction, loaded_norm, product_of, set_norms, set_scales,
+                                      set_trust)
 from fastmom.kernels.gradients cimport Gradients
 from fastmom.kernels.loops cimport loops
 from fastmom.kernels.rules cimport FLOAT64, Rule
-from fastmom.kernels.sweep cimport (CHUNK, DIRECTION_SUMS, GRADIENT, GRADIENT_SUMS,
-                                    LOADED_SUMS, ROWS, UPDATE, Tensor, add_up, sweep)
+from fastmom.kernels.sweep cimport (AFTER, AWAY, BEFORE, CHUNK, DIRECTION_SUMS, GRADIENT,
+                                    GRADIENT_SUMS, LOADED_SUMS, ROWS, STATE, UPDATE, Tensor,
+                                    add_up, sweep)
 from fastmom.kernels.system cimport flushing
 
 from fastmom.kernels.loops_baseline import rules
@@ -32,6 +35,7 @@ cdef class Engine(Gradients):
     cdef readonly long long iterations
     cdef readonly bint uneven               # some tensor has been skipped at some step
     cdef readonly double norm               # of the latest gradients, where it was needed
+    cdef readonly list products             # of the latest gradients and velocities: see `measure`
     cdef public double scale                # of gradients, before anything else
     cdef public double clip_norm
     cdef public double clip_norm_per_tensor
@@ -44,6 +48,8 @@ cdef class Engine(Gradients):
     cdef bint _busy                         # a step is under way
     cdef bint _asking                       # and calls the function that returns its rows
     cdef bint _directed                     # some rule has a direction
+    cdef readonly list restarts             # what they decide on: see `restart`
+    cdef bint _looks                        # at products
 
     def __cinit__(self, list params, list state, bint averaged=False, bint stochastic=False):
         self.steps = np.zeros(len(params), np.int64)
@@ -51,6 +57,7 @@ cdef class Engine(Gradients):
         self.norm, self.scale, self.nonfinite = np.nan, 1.0, "ignore"
         self.clip_norm = self.clip_norm_per_tensor = self.clip_value = INFINITY
         self.plan.uniform = NAN
+        self.products = self.restarts = []
         self.no_rows = "which this engine does not take"
 
     cdef int _check_idle(self, long long now=-1) except -1:
@@ -73,6 +80,49 @@ cdef class Engine(Gradients):
         for i in range(self.plan.n_tensors):
             self.plan.tensors[i].sign = signs[i]
         self.plan.uniform = NAN
+
+    def measure(self) -> None:
+        """Let each step leave in `products`, for each tensor, that of its gradient, after all
+        clipping, and its velocity before the step, which is its first state.
+        """
+        cdef Py_ssize_t i
+        self._check_idle()
+        self._looks = True
+        for i in range(self.plan.n_tensors):
+            self.plan.tensors[i].look = BEFORE
+
+    def restart(self, list groups) -> None:
+        """Let each step set velocities to 0 that no longer go down.
+
+        Parameters
+        ----------
+        groups : list of (float, list of int)
+            Tensors whose velocities, their first state, become 0 together after a step in which
+            their products with the gradients add up to less than 0, multiplied with the number.
+        """
+        cdef Py_ssize_t i
+        self._check_idle()
+        self._looks, self.restarts = bool(groups), groups
+        for i in range(self.plan.n_tensors):
+            self.plan.tensors[i].look = AWAY
+        for _, members in groups:
+            for i in members:
+                self.plan.tensors[i].look = AFTER
+
+    cdef int _look(self) except -1:
+        """Take the products from the update's sums, and act on them."""
+        cdef Py_ssize_t i
+        cdef const Tensor* t
+        self.products = [0.0] * self.plan.n_tensors
+        for i in range(self.plan.n_tensors):
+            t = &self.plan.tensors[i]
+            if t.look != AWAY and t.data[GRADIENT] != NULL:
+                self.products[i] = product_of(&self.plan, t)
+        for sign, members in self.restarts:
+            if sign * sum([self.products[i] for i in members]) < 0:
+                for i in members:
+                    memset(self.plan.tensors[i].data[STATE], 0, self.state[i][0].nbytes)
+        return 0
 
     cdef int _load(self, list rows) except -1:
         cdef Py_ssize_t i, j
@@ -231,6 +281,8 @@ cdef class Engine(Gradients):
                 set_trust(&self.plan)
             if known:
                 sweep(&self.plan, UPDATE, self.work, self.parts)
+                if self._looks:
+                    self._look()
             for i in range(self.plan.n_tensors):
                 self._steps[i] += self.plan.tensors[i].data[GRADIENT] != NULL
             self.uneven = self.uneven or self.active < self.plan.n_tensors

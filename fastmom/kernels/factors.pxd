@@ -7,4 +7,5 @@ cdef double set_norms(Plan* plan, double scale) noexcept
 cdef void set_scales(Plan* plan, double scale, double clip_norm,
                      double clip_norm_per_tensor) noexcept
 cdef double loaded_norm(const Plan* plan, const Tensor* t) noexcept
+cdef double product_of(const Plan* plan, const Tensor* t) noexcept
 cdef void set_trust(Plan* plan) noexcept

@@ -143,6 +143,12 @@ cdef double loaded_norm(const Plan* plan, const Tensor* t) noexcept:
                    1 if plan.limited or t.rescaled else fabs(t.factors.scale))
 
 
+cdef double product_of(const Plan* plan, const Tensor* t) noexcept:
+    """Return the product of a tensor's gradient after all clipping and its velocity."""
+    return (tensor_sum(plan, t, 1).value
+            * (1 if plan.limited or t.rescaled else t.factors.scale))
+
+
 cdef inline double clipping(double norm, double limit) noexcept:
     """Return what brings a norm down to the limit, if it is above; a NaN stays a NaN."""
     return 1 if limit == INFINITY or norm <= limit else limit / norm

@@ -6,6 +6,7 @@ cdef enum:
     MAX_STATE = 4           # state buffers a rule may own
     MAX_ARRAYS = 7          # parameter, gradient, state, average
     MAX_COEFFICIENTS = 13
+    LANES = 16              # of products that are added up
     SIDE_BY_SIDE = 4        # arrays of a weighted sum that are read at a time
 
 cdef enum Form:             # dtypes of a parameter (as its gradient, its average and state that is
@@ -40,6 +41,8 @@ ctypedef void (*Load)(char* out, const char* g, Py_ssize_t n, const double* scal
 ctypedef void (*Add)(char* out, const char** x, Py_ssize_t n, const double* weights) noexcept nogil
 ctypedef void (*Subtract)(char* out, const char* x, Py_ssize_t n) noexcept nogil
 ctypedef double (*Sum)(const char* x, Py_ssize_t n) noexcept nogil
+ctypedef void (*AddProducts)(const char* x, const char* v, Py_ssize_t n,
+                            double* lane) noexcept nogil
 
 cdef struct Rule:
     Update loop[N_FORMS]
@@ -55,6 +58,7 @@ cdef struct Stages:         # around the rule, for one form
     Update average            # moves the running average: a[0] the average, a[1] the parameters
     Sum square_sum
     bint squares_overflow   # whether squares of the type leave the range of double
+    AddProducts add_products    # of gradients and a velocity
 
 cdef struct Table:          # of one instruction-set build
     Rule* rules

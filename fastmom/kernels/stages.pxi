@@ -43,6 +43,21 @@ cdef double square_sum(const real* x, Py_ssize_t n) noexcept nogil:
     return total
 
 
+cdef void add_products(const real* x, const stored* v, Py_ssize_t n, double* lanes) noexcept nogil:
+    # lanes += x v, in as many lanes; the sum of the lanes is left to the caller
+    cdef double lane[16]    # which no store to memory can change
+    cdef Py_ssize_t i, j
+    for j in range(16):
+        lane[j] = lanes[j]
+    for i in range(n // 16):
+        for j in range(16):
+            lane[j] += <double>x[16 * i + j] * <double><real>v[16 * i + j]
+    for j in range(n % 16):
+        lane[j] += <double>x[n - n % 16 + j] * <double><real>v[n - n % 16 + j]
+    for j in range(16):
+        lanes[j] = lane[j]
+
+
 cdef extern from "sums.h" namespace "fm" nogil:
     Add add_1f "fm::add<float, 1, false>"
     Add add_2f "fm::add<float, 2, false>"
@@ -68,9 +83,13 @@ cdef extern from "sums.h" namespace "fm" nogil:
 cdef Stages _single = Stages(<Load>load[float], <Load>rescale[float],
                              [[add_1f, add_2f, add_3f, add_4f],
                               [on_1f, on_2f, on_3f, on_4f]],
-                             subtract_f, <Update>sgd[float, float], <Sum>square_sum[float], False)
+                             subtract_f, <Update>sgd[float, float], <Sum>square_sum[float], False,
+                             <AddProducts>add_products[float, float])
 cdef Stages _double = Stages(<Load>load[double], <Load>rescale[double],
                              [[add_1d, add_2d, add_3d, add_4d],
                               [on_1d, on_2d, on_3d, on_4d]],
-                             subtract_d, <Update>sgd[double, double], <Sum>square_sum[double], True)
+                             subtract_d, <Update>sgd[double, double], <Sum>square_sum[double], True,
+                             <AddProducts>add_products[double, double])
 _table.stages = [_single, _double, _single, _single]
+_table.stages[2].add_products = <AddProducts>add_products[float, bfloat16]
+_table.stages[3].add_products = <AddProducts>add_products[float, float16]

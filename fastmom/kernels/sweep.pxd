@@ -21,6 +21,11 @@ cdef enum Stage:
     DIRECTION_SUMS          # square sums of the parameters and of their rules' directions
     N_STAGES
 
+cdef enum Look:             # at the products of gradients and velocities, the first state
+    AWAY
+    BEFORE                  # with the velocity before the step
+    AFTER
+
 cdef struct SquareSum:      # value 4^(SHIFT shift)
     double value
     int shift
@@ -45,6 +50,7 @@ cdef struct Tensor:
     int low                 # bit j: array j of its state is not of the parameter's dtype
     Factors factors
     double sign             # of its gradient: -1 to maximize
+    Look look
     SquareSum square        # of its gradient, where it was needed
     bint rescaled           # its scale is beyond its type: the gradient is multiplied on its way in
     double scale[2]         # what with: scale[1] counts if it is rescaled
@@ -77,7 +83,7 @@ cdef struct Plan:
     Tensor* tensors
     Chunk* chunks
     Row* rows
-    SquareSum* partial      # two per chunk
+    SquareSum* partial      # two per chunk; of an update the second is a product
     Source* sources         # of all tensors
     Entry* entries          # of all tensors; of each in the order of the rows
     Py_ssize_t* starts      # of each touched row's entries, and where the last one's end

@@ -7,9 +7,11 @@ the elements, which the hardware's prefetchers follow.
 """
 
 from libc.math cimport INFINITY
+from libc.string cimport memset
 
 from fastmom.kernels.codecs cimport Codec, drawn
-from fastmom.kernels.rules cimport MAX_ARRAYS, SIDE_BY_SIDE, Direction, Factors, Stages, Update
+from fastmom.kernels.rules cimport (LANES, MAX_ARRAYS, SIDE_BY_SIDE, Direction, Factors, Stages,
+                                    Update)
 from fastmom.kernels.system cimport fm_float_mode, fm_flush_begin, fm_flush_end
 from fastmom.kernels.team cimport spread
 from fastmom.kernels.touched cimport ask_ahead, collect, gather, place_of, rest_of_row
@@ -17,6 +19,7 @@ from fastmom.kernels.touched cimport ask_ahead, collect, gather, place_of, rest_
 cdef enum:
     RUN = 64                # chunks taken in ascending order, also when the sweep goes backward
     PIECE = 1024            # elements of gradients loaded at a time
+    MULTIPLIED = 256        # so few that the processor reads ahead in one loop during the other
     STAGED = 512            # elements decoded, updated and encoded at a time: whole blocks
     BUFFER = 4 * STAGED + LINE      # bytes of one array's; no two start at the same place of a page
     SERIAL_BELOW = 32768    # elements: below this, waking a team costs more than it saves
@@ -136,10 +139,11 @@ cdef inline void update(const Plan* plan, const Tensor* t, const Chunk* chunk, c
     cdef Factors factors = remaining(plan, t)
     # All but the first chunk start on a cache line. Unlike sums, updates may be cut anywhere, but
     # for blocks.
-    cdef Py_ssize_t lead = 0 if t.staged or t.sources == ROWS else t.lead
+    cdef Py_ssize_t lead = 0 if t.staged or t.look or t.sources == ROWS else t.lead
     cdef Py_ssize_t start = chunk.offset + lead if chunk.offset else 0
     cdef Py_ssize_t stop = min(last.offset + CHUNK + lead, t.extent)
     cdef Py_ssize_t most = piece(plan, t), size, place
+    cdef double[LANES] lane
     while start < stop:
         size, place = min(most, stop - start), start
         if t.sources == ROWS:
@@ -150,7 +154,11 @@ cdef inline void update(const Plan* plan, const Tensor* t, const Chunk* chunk, c
         load(plan, t, a, size, scratch)
         if t.staged:
             decode(plan, t, a, size, scratch)
+        if t.look == BEFORE:
+            multiply(plan, t, a, start, size, lane)
         rule(a, a + STATE, size, row.c, &factors)
+        if t.look == AFTER:
+            multiply(plan, t, a, start, size, lane)
         average(plan, t, a, size)
         if t.copy != NULL:
             plan.table.codecs[<int>t.copied].encode(t.copy + place * 2, <float*>a[0], size, 0)
@@ -169,7 +177,24 @@ cdef inline Py_ssize_t piece(const Plan* plan, const Tensor* t) noexcept nogil:
         return STAGED
     if t.sources or loaded(plan, t) or t.format[GRADIENT] or t.copy != NULL:
         return PIECE
-    return CHUNK + LINE if plan.average else t.size
+    return MULTIPLIED if t.look else CHUNK + LINE if plan.average else t.size
+
+
+cdef inline void multiply(const Plan* plan, const Tensor* t, char** a, Py_ssize_t start,
+                          Py_ssize_t size, double* lane) noexcept nogil:
+    """Add a piece's product of gradient and velocity to that of its chunk.
+
+    The lanes go on through all of the chunk, so that bits do not depend on how it is cut.
+    """
+    cdef Py_ssize_t j
+    cdef double total = 0
+    if start % CHUNK == 0:
+        memset(lane, 0, LANES * sizeof(double))
+    plan.table.stages[<int>t.form].add_products(a[GRADIENT], a[STATE], size, lane)
+    if (start + size) % CHUNK == 0 or start + size == t.extent:
+        for j in range(LANES):
+            total += lane[j]
+        plan.partial[2 * (t.first + start // CHUNK) + 1] = SquareSum(total, 0)
 
 
 cdef inline void direct(const Plan* plan, const Tensor* t, const Chunk* chunk, char* scratch,

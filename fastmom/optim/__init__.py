@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from fastmom.optim.sgd import *
     from fastmom.optim.sign import *
     from fastmom.optim.trust import *
+    from fastmom.optim.yellowfin import *
 
     OPTIMIZERS: dict[str, type[Optimizer]]      # all, by name in lower case
 
 # A name is looked for in one after the other, so that a program loads few of them.
-FAMILIES = ("sgd", "adam", "rmsprop", "sign", "trust", "adam_variants", "muon", "adafactor")
+FAMILIES = ("sgd", "adam", "rmsprop", "sign", "trust", "adam_variants", "muon", "adafactor",
+            "yellowfin")
 
 
 def subclasses(cls: type[Optimizer]) -> Iterator[type[Optimizer]]:

@@ -31,6 +31,7 @@ from fastmom.optim.reference_adaptive import (
     rmsprop,
     yogi,
 )
+from fastmom.optim.reference_tuned import tune
 from fastmom.types import Array
 
 Rule = Callable[[Array, Array, dict[str, Array], Mapping[str, Any], int, int], None]
@@ -133,6 +134,13 @@ def muon(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int
     p -= h["lr"] * longer * x
 
 
+def yellowfin(p: Array, g: Array, s: dict[str, Array], h: Mapping[str, Any], age: int,
+              now: int) -> None:
+    v = s["velocity"]
+    v[...] = h["tuned_momentum"] * v + h["share"] * g + h["weight_decay"] * p
+    p -= h["tuned_lr"] * v
+
+
 def trusted(p: Array, r: Array, coefficient: float, eps: float) -> Array:
     """Return a direction with the norm of the parameter times a coefficient."""
     of_p, of_r = np.sqrt(np.sum(p * p)), np.sqrt(np.sum(r * r))
@@ -141,13 +149,26 @@ def trusted(p: Array, r: Array, coefficient: float, eps: float) -> Array:
     return scaled
 
 
+def restart(grads: Sequence[Array | None], state: Sequence[dict[str, Array]],
+            h: Mapping[str, Any]) -> None:
+    """Set the velocities of a group to 0 after a step along which its gradient rises."""
+    product = sum(np.sum(g * s["velocity"]) for g, s in zip(grads, state, strict=True)
+                  if g is not None)
+    if h["restart"] and (-product if h["convention"] == "keras" else product) < 0:
+        for s in state:
+            s["velocity"][...] = 0
+
+
 RULES: dict[str, Rule] = {
     "SGD": sgd, "QHM": qhm, "AggMo": aggmo, "Signum": signum, "Lion": lion, "RMSprop": rmsprop,
     "Adagrad": adagrad, "Adam": adam, "AdamW": adam, "NAdam": nadam,
     "Adadelta": adadelta, "Adamax": adamax, "RAdam": radam, "Yogi": yogi,
     "AdaBelief": adabelief, "Adan": adan, "Rprop": rprop, "LARS": lars, "LAMB": lamb,
     "NovoGrad": novograd, "Adafactor": adafactor, "Muon": muon,
+    "YellowFin": yellowfin,
 }
+# What a step needs of all gradients together, as more hyper-parameters of each parameter
+TOGETHER = {"YellowFin": tune}
 
 
 def clip(grads: Sequence[Array | None], h: Mapping[str, Any]) -> list[Array | None]:
@@ -208,11 +229,22 @@ class Reference:
         """Take a step; None skips a parameter."""
         wide = [None if g is None else g.astype(p.dtype) * (-1.0 if h["maximize"] else 1.0)
                 for g, p, h in zip(grads, self.params, self.hyper, strict=True)]
-        for i, g in enumerate(clip(wide, self.optimizer._options.at(self.iterations))):
+        options = self.optimizer._options.at(self.iterations)
+        clipped = clip(wide, options)
+        hyper = [{**group.at(self.iterations), "machine_eps": eps}
+                 for group, eps in zip(self.hyper, self.machine_eps, strict=True)]
+        together = TOGETHER.get(type(self.optimizer).__name__)
+        if together and any(g is not None for g in clipped):
+            together(clipped, self.state, hyper, options)
+        for i, (g, h) in enumerate(zip(clipped, hyper, strict=True)):
             if g is not None:
-                h = {**self.hyper[i].at(self.iterations), "machine_eps": self.machine_eps[i]}
                 self.rule(self.params[i], g, self.state[i], h, self.ages[i], self.iterations)
                 for name, dtype in self.formats[i].items():
                     self.state[i][name][...] = as_kept(self.state[i][name], dtype)
                 self.ages[i] += 1
+        if type(self.optimizer).__name__ == "SGD":
+            for group in self.optimizer.param_groups:
+                own = [i for i, other in enumerate(self.hyper) if other is group]
+                restart([clipped[i] for i in own], [self.state[i] for i in own],
+                        group.at(self.iterations))
         self.iterations += any(g is not None for g in grads)

@@ -10,6 +10,7 @@ from fastmom.optim.base import Optimizer, weight_decay
 from fastmom.optim.hyper import Choice, Flag, Momentum, Number, Numbers
 
 if TYPE_CHECKING:
+    from fastmom.kernels import Engine
     from fastmom.types import Row
 
 __all__ = ["QHM", "SGD", "AggMo"]
@@ -58,12 +59,20 @@ class SGD(Optimizer):
     once `lr` changes they differ, since Keras's velocity holds the old one. "ema" is exponential
     smoothing of the gradient, with steps ``1 - m`` times as long.
 
+    Notes
+    -----
+    `restart` is O'Donoghue and Candes's gradient scheme, in the pass of the step: g is the gradient
+    after all clipping, without `weight_decay`, and v the velocity that it has just moved. The
+    parameters stay where they are, so with Nesterov's momentum at the point looked ahead at; that
+    costs no second pass, and the momentum begins anew from there.
+
     References
     ----------
     B. T. Polyak, "Some methods of speeding up the convergence of iteration methods", 1964.
     Y. Nesterov, "A method of solving a convex programming problem with convergence rate
     O(1/k^2)", 1983. I. Sutskever et al., "On the importance of initialization and momentum in deep
-    learning", ICML 2013.
+    learning", ICML 2013. B. O'Donoghue and E. Candes, "Adaptive restart for accelerated gradient
+    schemes", 2015.
 
     Examples
     --------
@@ -98,6 +107,10 @@ class SGD(Optimizer):
     convention: Choice = Choice(
         default="torch", words=("torch", "keras", "ema"), kw_only=True,
         doc="Formula of the velocity: see above.")
+    restart: Flag = Flag(
+        default=False, kw_only=True,
+        doc="Set the velocities of a group to 0 after a step along which its gradient rose: where "
+            "``g v < 0``, summed over the group, or ``g v > 0`` in Keras's convention.")
 
     takes_rows: ClassVar[bool] = True
     state_names: ClassVar[tuple[str, ...]] = ("velocity",)
@@ -114,6 +127,28 @@ class SGD(Optimizer):
                                      f"not {values[other]!r}")
             if values["momentum"] == 0:
                 raise ValueError(f"dampening={values['dampening']} needs momentum > 0, not 0.0")
+        if values.get("restart") and values["momentum"] == 0:
+            raise ValueError("restart=True needs momentum > 0, not 0.0")
+        if values.get("restart") and self._is_part:
+            raise ValueError("restart=True needs the gradients of all parameters, and these are "
+                             "divided among ranks")
+
+    def _needs_whole_gradients(self) -> bool:
+        return any(group["restart"] for group in self.param_groups)
+
+    def _no_rows(self, engine: Engine) -> str | None:
+        if self._needs_whole_gradients():
+            return "and restart=True sets the velocities of all rows to 0; leave it out"
+        return super()._no_rows(engine)
+
+    def _take_values(self, engine: Engine, now: int) -> None:
+        super()._take_values(engine, now)
+        if self._needs_whole_gradients() or engine.restarts:
+            engine.no_rows = self._no_rows(engine)
+            groups = enumerate(group.at(now) for group in self.param_groups)
+            engine.restart([(-1.0 if group["convention"] == "keras" else 1.0,
+                             [j for j, own in enumerate(self._group_of) if own == i])
+                            for i, group in groups if group["restart"] and group["momentum"]])
 
     def _steady(self, group: Mapping[str, Any]) -> bool:
         return not (group["decay"] or group["dampening"])

@@ -127,6 +127,10 @@ class Stateful(Grouped):
                     f"which rows would cut; choose one of 16 bits or None")
         return None
 
+    def _needs_whole_gradients(self) -> bool:
+        """Return whether a step depends on products over the gradients of all parameters."""
+        return False
+
     def _idle_state(self, group: Mapping[str, Any]) -> Collection[str]:
         """Return the names of state that steps leave alone; it takes no memory."""
         return ()

@@ -17,7 +17,7 @@ from fastmom.kernels import isa
 from fastmom.optim.reference import RULES
 
 F = np.float32
-TAKES = [case for case in OPTIMIZERS if case[0].takes_rows]
+TAKES = [case for case in OPTIMIZERS if case[0].takes_rows and not case[1].get("restart")]
 REFUSES = sorted({case[0] for case in OPTIMIZERS if not case[0].takes_rows},
                  key=lambda cls: cls.__name__)
 SHAPES = [(50, 16), (7, 3), (300, 1), (40,), (9, 2, 5), (3, 5000), (2, 1), (5, 0)]

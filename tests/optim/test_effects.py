@@ -21,6 +21,7 @@ from fastmom.optim.hyper import Choice, Flag, Hyper, Integer, Number, Numbers
 VALUES: dict[str, tuple[Any, ...]] = {
     "adamw_eps": (1e-8, 0.1),
     "adamw_lr": (0.01, 0.02),
+    "beta": (0.5, 0.9),
     "beta1": (0.0, 0.5, 0.9),
     "beta2": (0.5, 0.9),
     "beta2_decay": (-0.8, -0.2),
@@ -29,6 +30,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "clip_norm_per_tensor": (None, 4.0, 1.0),
     "clip_value": (None, 1.0, 0.1),
     "clipping_threshold": (1.0, 1.1),
+    "curv_win_width": (1, 2, 20),
     "dampening": (0.0, 0.5),
     "decay": (0.0, 0.5),
     "eps": (1e-8, 0.1),
@@ -61,7 +63,9 @@ NEEDS: dict[str | tuple[str, str], dict[str, Any]] = {
     "eps_inside_root": {"eps": 0.1},
     "grad_scale": {"clip_value": 1.0},                  # many do not depend on the scale alone
     "nesterov": {"momentum": 0.9},
+    "restart": {"momentum": 0.99},                      # which the third gradient turns
     ("Muon", "eps"): {"grad_scale": 1000.0},            # it limits from below
+    ("YellowFin", "adapt_clip"): {"curv_win_width": 1, "beta": 0.5},
     ("SGD", "decoupled_weight_decay"): {"weight_decay": 0.1, "momentum": 0.9},
     # without weight decay the trust ratio cancels any scale of a gradient
     ("LARS", "clip_norm"): {"weight_decay": 0.1},

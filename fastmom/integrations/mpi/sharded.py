@@ -77,7 +77,8 @@ class Sharded(Distributed):
     -----
     Rules that work by elements have their tensors cut anywhere; `Muon`, `LARS`, `LAMB`, `NovoGrad`,
     `Adafactor` and `clip_norm_per_tensor` need whole ones, which are shared out by their sizes. So
-    each has 1 / ranks of the state as nearly as whole tensors allow.
+    each has 1 / ranks of the state as nearly as whole tensors allow. `YellowFin` and
+    ``restart=True`` of `SGD` need the gradients of all parameters, and are refused.
 
     What equals what: a run with as many ranks on as many nodes has the same bits again, whatever
     the threads. Gradients are added in the order of the ranks, node by node. Other numbers of

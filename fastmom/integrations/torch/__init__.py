@@ -50,6 +50,7 @@ from fastmom.integrations.torch.classes import (  # noqa: E402
     RMSprop,
     Rprop,
     Signum,
+    YellowFin,
     Yogi,
 )
 from fastmom.integrations.torch.offload import CPUOffload  # noqa: E402
@@ -78,5 +79,6 @@ __all__ = [
     "RMSprop",
     "Rprop",
     "Signum",
+    "YellowFin",
     "Yogi",
 ]

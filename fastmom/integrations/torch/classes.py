@@ -87,5 +87,9 @@ class Signum(Optimizer):
     """`fastmom.Signum` for PyTorch."""
 
 
+class YellowFin(Optimizer):
+    """`fastmom.YellowFin` for PyTorch."""
+
+
 class Yogi(Optimizer):
     """`fastmom.Yogi` for PyTorch."""

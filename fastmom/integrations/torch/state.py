@@ -206,4 +206,5 @@ def _fresh(optimizer: Optimizer, i: int, hypers: Mapping[str, Any]) -> dict[str,
     """Return the state of a parameter before its first step."""
     new = optimizer._arguments.kind(**optimizer._settings())
     new.bind([{**hypers, "params": [optimizer._memory[i].copy()]}])
-    return new._buffers()[0]
+    own = optimizer._ours._buffers()[i]         # the first parameter has more than others
+    return {name: buffer for name, buffer in new._buffers()[0].items() if name in own}
