@@ -104,7 +104,7 @@ class Crew(Team):
 
     def end(self, error: BaseException) -> None:
         """End all ranks, some of which may be waiting for this one."""
-        self._end(self._comm, f"rank {self.rank}: {type(error).__name__}: {error}")
+        self._end(f"fastmom: error: rank {self.rank}: {type(error).__name__}: {error}")
 
 
 class Signal(Interrupt):

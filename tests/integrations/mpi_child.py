@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -168,15 +169,26 @@ def features() -> None:
         opt.load_state_dict(WORLD.bcast(opt.state_dict()))
 
 
+def resident() -> int:
+    """Return this process's own memory in bytes, without what it shares with others."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+
 def memory() -> None:
     """State is divided; what each rank uses of it is its part."""
-    n = 2_000_000
-    own = [np.zeros(n, np.float32), np.zeros((1000, 1000), np.float32)]
+    n = 9_000_000
+    own = [np.ones(n, np.float32), np.ones((1000, 1000), np.float32)]
+    total = 2 * 4 * (n + 1_000_000)
+    # one rank's windows are its own memory; only Linux tells what is shared
+    before = resident() if WORLD.size > 1 and sys.platform == "linux" else None
     with Sharded(WORLD, own, fm.AdamW(), mirror=False) as opt:
+        opt.step(opt.grads)
         told = opt.memory()
-        total = 2 * 4 * (n + 1_000_000)
         assert abs(told["state"] - total / WORLD.size) <= 8 * 2 * 256
         assert told["shared"] == told["gradients"] == 4 * (n + 1_000_000)
+        if before is not None:
+            assert 0 < resident() - before - told["state"] < 8e6    # huge pages, and MPI's own
     shapes = [(300, 300)] * 3 + [(100, 100)] * 9
     with Sharded(WORLD, params(shapes=shapes), fm.Muon()) as opt:
         states = WORLD.allgather(opt.memory()["state"])
@@ -274,7 +286,7 @@ def refused(kind: str) -> None:
 
 
 def late(how: str) -> None:
-    """One rank does not come; the timeout is 2 seconds."""
+    """One rank does not come, or all raise; the timeout is 2 seconds."""
     odd = WORLD.rank == WORLD.size - 1
     if odd and how == "missing":
         time.sleep(100)
@@ -288,12 +300,17 @@ def late(how: str) -> None:
                     os.kill(os.getpid(), signal.SIGKILL)
                 elif how == "raised":
                     raise ZeroDivisionError("of this rank")
-                time.sleep(100)
+                elif how != "all":
+                    time.sleep(100)
+            if how == "all" and step == 3:
+                opt.step([])
             opt.step(gradient(WORLD.rank, step))
 
 
 def main() -> None:
     name, *arguments = sys.argv[1:]
+    if name == "late":      # and see what its errors do
+        return late(*arguments)
     try:
         globals()[name](*arguments)
     except BaseException:

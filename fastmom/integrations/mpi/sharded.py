@@ -124,11 +124,9 @@ class Sharded(Distributed):
             ranks.wait(ranks.across.Ibcast([memory[:self._layout.nbytes], MPI.BYTE]).Test,
                        "first exchange of parameters")
         ranks.agree()
-        if self._mirror:
-            for given, own in zip(self._given, self.params, strict=True):
-                given[...] = own
-        else:
+        if not self._mirror:
             self._given = []
+        self._copy_back()
         parts = iter([t.part(memory, self._between.own) for t in self._layout.tensors])
         optimizer.bind([{**group._values, "params": [next(parts) for _ in group["params"]]}
                         for group in groups])
@@ -207,9 +205,12 @@ class Sharded(Distributed):
         if self._ranks.nodes > 1:
             self._between.spread(self._shared.memory[0])
             self._ranks.agree()
-        if self._mirror:
-            for given, own in zip(self._given, self.params, strict=True):
-                given[...] = own
+        self._copy_back()
+
+    def _copy_back(self) -> None:
+        """Bring the given arrays up to date, if they are to mirror the parameters."""
+        for given, own in zip(self._given, self.params, strict=self._mirror):
+            given[...] = own
 
     # Averages and memory --------------------------------------------------------------------------
 
@@ -306,9 +307,7 @@ class Sharded(Distributed):
         for change in changes:
             change()
         self._ranks.agree()
-        if self._mirror:
-            for given, own in zip(self._given, self.params, strict=True):
-                given[...] = own
+        self._copy_back()
         return saved.extra
 
     def close(self) -> None:
