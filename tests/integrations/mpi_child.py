@@ -175,6 +175,36 @@ def resident() -> int:
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
 
 
+def overlap(kind: str, per_node: str) -> None:
+    """Gradients that are said to be ready travel at once, and give the same bits."""
+    kinds: Any = {"sharded": Sharded, "replicated": Replicated}[kind]
+    results = []
+    for early in ([], range(len(SHAPES)), [5, 4], [0, 2]):
+        own = params()
+        with kinds(WORLD, own, fm.AdamW(), ranks_per_node=int(per_node)) as opt:
+            for step in range(4):
+                for place, g in zip(opt.grads, gradient(WORLD.rank, step), strict=True):
+                    place[...] = g
+                for i in reversed(early):
+                    opt.ready(i)
+                    raises(ValueError, f"i={i}", lambda i=i: opt.ready(i))
+                if len(early) == len(SHAPES):       # the last rank of a node finds all ready
+                    nodes = WORLD.size // int(per_node)
+                    assert sum(WORLD.allgather(len(opt._between._unsent))) <= (
+                        WORLD.size - nodes) * nodes
+                if step == 2 and early:             # refused, after some of it has travelled
+                    i = early[0]
+                    raises(ValueError, f"grads[{i}] is not the array",
+                           lambda i=i: opt.step([None if k == i else g
+                                                 for k, g in enumerate(opt.grads)]))
+                    continue
+                assert step == 2 or opt.step(opt.grads)
+            raises(ValueError, "i must be", lambda: opt.ready(len(SHAPES)))
+        results.append(b"".join(a.tobytes() for a in own))
+    assert len(set(results)) == 1
+    same_everywhere(own)
+
+
 def memory() -> None:
     """State is divided; what each rank uses of it is its part."""
     n = 9_000_000

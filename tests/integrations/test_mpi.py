@@ -83,6 +83,13 @@ def test_every_optimizer_between_nodes(kind: str, ranks: int, per_node: int) -> 
     passes(ranks, "optimizers", kind, per_node)
 
 
+@pytest.mark.parametrize(("ranks", "per_node"), [(4, 2), (2, 1)])
+@pytest.mark.parametrize("kind", ["sharded", "replicated"])
+def test_gradients_that_are_ready_travel_before_the_step(kind: str, ranks: int,
+                                                         per_node: int) -> None:
+    passes(ranks, "overlap", kind, per_node)
+
+
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_the_same_ranks_give_the_same_bits(ranks: int, tmp_path: Path) -> None:
     runs: list[Any] = []

@@ -3,7 +3,8 @@
 Each node's ranks divide all parts among them by columns: the rank at place l of a node serves
 parts ``l * nodes`` to ``(l + 1) * nodes``, one for each node's rank at that place. It adds up the
 gradients of its node, sends each part to the one that owns it, and gets as many pieces of its own:
-a reduce-scatter whose sum the step itself takes, in the order of the nodes.
+a reduce-scatter whose sum the step itself takes, in the order of the nodes. A part is sent as soon
+as all gradients that it cuts are known to be ready.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Between:
     ranks : Ranks
     layout : Layout
     memory : list of ndarray
-        The gradient windows of the node's ranks.
+        The gradient windows of the node's ranks: the layout's bytes, and 8 for each tensor, which
+        are the last turn in which the rank had its gradient ready.
 
     Attributes
     ----------
@@ -47,12 +49,18 @@ class Between:
         self.begin, self.end = bounds[self.column.start], bounds[self.column.stop]
         self._counts = [bounds[k + 1] - bounds[k] for k in self.column]
         self._starts = [bounds[k] - self.begin for k in self.column]
-        self._size = bounds[self.own + 1] - bounds[self.own]
+        size = bounds[self.own + 1] - bounds[self.own]
         self._of_ranks = [place * nodes + node for node in range(nodes)
                           for place in range(ranks.node.size)]
+        self._turn = 1
+        self._ready = [m[layout.nbytes:][:8 * len(layout.tensors)].view(np.int64) for m in memory]
+        self._needs = {k: [i for i, t in enumerate(layout.tensors) if t.cuts[k + 1] > t.cuts[k]]
+                       for k in self.column}
+        self._unsent = [*self.column]
+        self._requests: list[Any] = []
         if nodes > 1:
             self._sent = np.empty(self.end - self.begin if ranks.node.size > 1 else 0, np.uint8)
-            self._got = np.empty((nodes, self._size), np.uint8)
+            self._got = np.empty((nodes, size), np.uint8)
             begin = bounds[self.own]
             self.sources = [[t.part(got, self.own, begin) for got in self._got]
                             for t in layout.tensors]
@@ -64,31 +72,52 @@ class Between:
         """Bytes of its buffers."""
         return self._sent.nbytes + self._got.nbytes if self._ranks.nodes > 1 else 0
 
-    def collect(self) -> None:
-        """Bring the gradients of other nodes here."""
+    def ready(self, i: int) -> None:
+        """Send the parts for which a gradient of this rank was the last to be written."""
         if self._ranks.nodes == 1:
             return
-        sent = self._memory[0][self.begin:self.end]
-        if len(self._memory) > 1:
-            self._add_up()
-            sent = self._sent
-        n = self._ranks.nodes
-        request = self._ranks.across.Ialltoallv(
-            [sent, (self._counts, self._starts), MPI.BYTE],
-            [self._got, ([self._size] * n, [k * self._size for k in range(n)]), MPI.BYTE])
-        self._ranks.wait(request.Test, "exchange of gradients")
+        self._ready[self._ranks.node.rank][i] = self._turn
+        self._ranks.sync()
+        for k in [*self._unsent]:
+            if all(ready[n] >= self._turn for ready in self._ready for n in self._needs[k]):
+                self._send(k)
+        MPI.Request.Testall(self._requests)     # MPI sends on while it is called
 
-    def _add_up(self) -> None:
-        """Write the sum over the node's ranks, in their order, of this rank's column."""
+    def collect(self) -> None:
+        """Bring the gradients of other nodes here, once all of this node are written."""
+        if self._ranks.nodes == 1:
+            return
+        for k in [*self._unsent]:
+            self._send(k)
+        requests = self._requests
+        self._ranks.wait(lambda: MPI.Request.Testall(requests), "exchange of gradients")
+        self._turn += 1
+        self._unsent, self._requests = [*self.column], []
+
+    def _send(self, k: int) -> None:
+        """Send the sum over the node's ranks of part k to the node that owns it."""
+        across = self._ranks.across
+        if not self._requests:
+            self._requests = [across.Irecv([got, MPI.BYTE], node)
+                              for node, got in enumerate(self._got)]
+        first, stop = self._layout.bounds[k:k + 2]
+        part = self._memory[0][first:stop]
+        if len(self._memory) > 1:
+            self._add_up(k)
+            part = self._sent[first - self.begin:stop - self.begin]
+        self._requests.append(across.Isend([part, MPI.BYTE], k - self.column.start))
+        self._unsent.remove(k)
+
+    def _add_up(self, k: int) -> None:
+        """Write the sum over the node's ranks, in their order, of part k."""
         for t in self._layout.tensors:
-            for k in self.column:
-                parts = [t.part(m, k).reshape(-1) for m in self._memory]
-                total = t.part(self._sent, k, self.begin).reshape(-1)
-                for i in range(0, total.size, PIECE):
-                    piece = total[i:i + PIECE]
-                    np.add(parts[0][i:i + PIECE], parts[1][i:i + PIECE], out=piece)
-                    for part in parts[2:]:
-                        piece += part[i:i + PIECE]
+            parts = [t.part(m, k).reshape(-1) for m in self._memory]
+            total = t.part(self._sent, k, self.begin).reshape(-1)
+            for i in range(0, total.size, PIECE):
+                piece = total[i:i + PIECE]
+                np.add(parts[0][i:i + PIECE], parts[1][i:i + PIECE], out=piece)
+                for part in parts[2:]:
+                    piece += part[i:i + PIECE]
 
     def spread(self, memory: Any) -> None:
         """Fill this rank's column of a window with the parts of the other nodes' ranks."""
@@ -103,7 +132,6 @@ class Between:
 
         They are made where the parts are at home, and then spread.
         """
-        self.collect()
         for t, arrays in zip(self._layout.tensors, self.sources, strict=True):
             own = t.part(result, self.own)
             own[...] = arrays[0]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 
-from fastmom.checks import reject_unknown
+from fastmom.checks import integer, reject_unknown
 from fastmom.integrations.mpi.between import Between
 from fastmom.integrations.mpi.ranks import Ranks, meet
 from fastmom.integrations.mpi.shards import layout
@@ -49,9 +49,9 @@ class Distributed:
         whole = optimizer.needs_whole_tensors or optimizer.clip_norm_per_tensor is not None
         self._layout = layout([a.shape for a in self._given], [a.dtype for a in self._given],
                               ranks.size, divided and whole)
-        self._window = Window(ranks.node, self._layout.nbytes)
+        self._window = Window(ranks.node, self._layout.nbytes + 8 * len(self._given))
         self.grads = [t.view(self._window.memory[ranks.node.rank]) for t in self._layout.tensors]
-        self._mask = [True] * len(self.grads)
+        self._mask, self._ready = [True] * len(self.grads), set[int]()
         self._between = Between(ranks, self._layout, self._window.memory)
         self._made: tuple[Any, list[Any]] = None, []
         self._digest = 0
@@ -60,6 +60,29 @@ class Distributed:
     def _bind(self, groups: list[Values], optimizer: Optimizer) -> None:
         """Give the optimizer its parameters, which begin as those of the first rank."""
         raise NotImplementedError
+
+    def ready(self, i: int) -> None:
+        """Say that this rank's gradient of parameter i is written to ``grads[i]``.
+
+        Called during the backward pass, it lets gradients travel to other nodes meanwhile: a part
+        of the parameters does when all that it cuts are ready on the ranks of the node. It may be
+        left out for any of them; within one node nothing travels.
+
+        Parameters
+        ----------
+        i : int
+            Index of the parameter. The next step has to get ``grads[i]``, as it is.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no such parameter, or it is ready already.
+        """
+        i = integer("i", i, 0, len(self.grads) - 1)
+        if i in self._ready:
+            raise ValueError(f"i={i}: that gradient is ready already for this step")
+        self._ready.add(i)
+        self._between.ready(i)
 
     def step(self, grads: Grads) -> bool:
         """Update the parameters on all ranks from the mean of their gradients; all call it.
@@ -96,8 +119,10 @@ class Distributed:
             self._take(grads)
         except (TypeError, ValueError) as raised:
             error = raised
+        self._ready.clear()
         told = self._ranks.agree(error is not None, zlib.crc32(bytes(self._mask)),
                                  self._digest_now(), *values)
+        self._between.collect()         # even if the step is refused: some of it may have begun
         self._ranks.check(error, told)
         self._check_alike(told)
         return any(self._mask) and self._step_all(), told[:, 3:3 + len(values)]
@@ -142,6 +167,9 @@ class Distributed:
             raise ValueError(f"grads has {len(grads)} entries, expected {len(self.grads)}: one for "
                              f"each array in params")
         for i, (grad, own) in enumerate(zip(grads, self.grads, strict=True)):
+            if i in self._ready and grad is not own:
+                raise ValueError(f"grads[{i}] is not the array of the attribute grads, for which "
+                                 f"ready({i}) was called")
             if grad is not None and grad is not own:
                 check_gradient(i, grad, own)
         for grad, own in zip(grads, self.grads, strict=True):

@@ -92,6 +92,10 @@ class Ranks:
             2, self.nodes, VALUES) for m in self._control.memory]
         self._turn = 0
 
+    def sync(self) -> None:
+        """Let the node's ranks see what was written, and see what they have written."""
+        self._control.sync()
+
     # Agreement ------------------------------------------------------------------------------------
 
     def agree(self, *values: float, what: str = "step", patience: float = 1) -> Any:

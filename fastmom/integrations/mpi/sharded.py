@@ -154,7 +154,6 @@ class Sharded(Distributed):
     def _update(self) -> bool:
         options = self._inner._options.at(self._inner.iterations)
         self._check_options(options)
-        self._between.collect()
         sources, weight, mask = self._between.sources, 1 / self._ranks.size, self._mask
         if self._accumulate > 1:
             self._add(sources, weight / self._accumulate)
