@@ -205,6 +205,25 @@ def overlap(kind: str, per_node: str) -> None:
     same_everywhere(own)
 
 
+def wire(kind: str, per_node: str) -> None:
+    """Sums of each node's gradients travel in bfloat16, and are added up in float32."""
+    import ml_dtypes
+    kinds: Any = {"sharded": Sharded, "replicated": Replicated}[kind]
+    n, size = int(per_node), WORLD.size
+    own, other = params(), params()
+    single = fm.SGD(other, lr=0.5)
+    with kinds(WORLD, own, fm.SGD(lr=0.5), wire="bfloat16", ranks_per_node=n) as opt:
+        for step in range(3):
+            opt.step(gradient(WORLD.rank, step))
+            every = [gradient(rank, step) for rank in range(size)]
+            nodes = [[sum(gs).astype(ml_dtypes.bfloat16).astype(np.float32)
+                      for gs in zip(*every[k:k + n], strict=True)] for k in range(0, size, n)]
+            single.step([np.asarray(sum(gs) / size, np.float32)
+                         for gs in zip(*nodes, strict=True)])
+    close(own, other, "bfloat16")
+    same_everywhere(own)
+
+
 def memory() -> None:
     """State is divided; what each rank uses of it is its part."""
     n = 9_000_000
@@ -275,6 +294,8 @@ def different() -> None:
     own = [np.zeros(2), np.zeros((2, 2)).T if odd else np.zeros((2, 2))]
     raises(ValueError if odd else RuntimeError, "params[1]",
            lambda: Sharded(WORLD, own, fm.SGD()))
+    raises(ValueError, "wire", lambda: Sharded(WORLD, [np.zeros(1)], fm.SGD(), wire="bfloat16"))
+    raises(ValueError, "wire", lambda: Sharded(WORLD, [np.zeros(1)], fm.SGD(), wire="float16"))
     raises(TypeError, "comm", lambda: Sharded("world", own, fm.SGD()))
     raises(TypeError, "accumulate=", lambda: Sharded(
         WORLD, own, fm.GradientAccumulation(fm.SGD([np.zeros(1)]), 2)))

@@ -85,9 +85,9 @@ def test_every_optimizer_between_nodes(kind: str, ranks: int, per_node: int) -> 
 
 @pytest.mark.parametrize(("ranks", "per_node"), [(4, 2), (2, 1)])
 @pytest.mark.parametrize("kind", ["sharded", "replicated"])
-def test_gradients_that_are_ready_travel_before_the_step(kind: str, ranks: int,
-                                                         per_node: int) -> None:
+def test_what_travels_early_and_in_less(kind: str, ranks: int, per_node: int) -> None:
     passes(ranks, "overlap", kind, per_node)
+    passes(ranks, "wire", kind, per_node)
 
 
 @pytest.mark.parametrize("ranks", [2, 3])

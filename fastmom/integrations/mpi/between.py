@@ -30,6 +30,8 @@ class Between:
     memory : list of ndarray
         The gradient windows of the node's ranks: the layout's bytes, and 8 for each tensor, which
         are the last turn in which the rank had its gradient ready.
+    wire : dtype, optional
+        In which gradients travel, where that is not their own.
 
     Attributes
     ----------
@@ -39,8 +41,10 @@ class Between:
         For each tensor the arrays whose sum, after `collect`, is the gradient of this rank's part.
     """
 
-    def __init__(self, ranks: Ranks, layout: Layout, memory: list[Any]) -> None:
+    def __init__(self, ranks: Ranks, layout: Layout, memory: list[Any],
+                 wire: np.dtype[Any] | None = None) -> None:
         self._ranks, self._layout, self._memory = ranks, layout, memory
+        self._wire = layout if wire is None else layout.narrowed(wire)
         nodes = ranks.nodes
         first = ranks.node.rank * nodes
         self.column = range(first, first + nodes)
@@ -49,7 +53,6 @@ class Between:
         self.begin, self.end = bounds[self.column.start], bounds[self.column.stop]
         self._counts = [bounds[k + 1] - bounds[k] for k in self.column]
         self._starts = [bounds[k] - self.begin for k in self.column]
-        size = bounds[self.own + 1] - bounds[self.own]
         self._of_ranks = [place * nodes + node for node in range(nodes)
                           for place in range(ranks.node.size)]
         self._turn = 1
@@ -59,11 +62,15 @@ class Between:
         self._unsent = [*self.column]
         self._requests: list[Any] = []
         if nodes > 1:
-            self._sent = np.empty(self.end - self.begin if ranks.node.size > 1 else 0, np.uint8)
-            self._got = np.empty((nodes, size), np.uint8)
-            begin = bounds[self.own]
+            bounds = self._wire.bounds
+            self._first, begin = bounds[first], bounds[self.own]
+            # one rank's gradients are sent from where they are
+            self._straight = len(memory) == 1 and wire is None
+            self._sent = np.empty(
+                0 if self._straight else bounds[first + nodes] - self._first, np.uint8)
+            self._got = np.empty((nodes, bounds[self.own + 1] - begin), np.uint8)
             self.sources = [[t.part(got, self.own, begin) for got in self._got]
-                            for t in layout.tensors]
+                            for t in self._wire.tensors]
         else:
             self.sources = [[t.part(m, self.own) for m in memory] for t in layout.tensors]
 
@@ -100,24 +107,25 @@ class Between:
         if not self._requests:
             self._requests = [across.Irecv([got, MPI.BYTE], node)
                               for node, got in enumerate(self._got)]
-        first, stop = self._layout.bounds[k:k + 2]
-        part = self._memory[0][first:stop]
-        if len(self._memory) > 1:
+        first, stop = self._wire.bounds[k:k + 2]
+        if self._straight:
+            part = self._memory[0][first:stop]
+        else:
             self._add_up(k)
-            part = self._sent[first - self.begin:stop - self.begin]
+            part = self._sent[first - self._first:stop - self._first]
         self._requests.append(across.Isend([part, MPI.BYTE], k - self.column.start))
         self._unsent.remove(k)
 
     def _add_up(self, k: int) -> None:
         """Write the sum over the node's ranks, in their order, of part k."""
-        for t in self._layout.tensors:
+        for t, sent in zip(self._layout.tensors, self._wire.tensors, strict=True):
             parts = [t.part(m, k).reshape(-1) for m in self._memory]
-            total = t.part(self._sent, k, self.begin).reshape(-1)
+            total = sent.part(self._sent, k, self._first).reshape(-1)
             for i in range(0, total.size, PIECE):
-                piece = total[i:i + PIECE]
-                np.add(parts[0][i:i + PIECE], parts[1][i:i + PIECE], out=piece)
-                for part in parts[2:]:
-                    piece += part[i:i + PIECE]
+                piece = parts[0][i:i + PIECE]
+                for part in parts[1:]:
+                    piece = piece + part[i:i + PIECE]
+                total[i:i + PIECE] = piece
 
     def spread(self, memory: Any) -> None:
         """Fill this rank's column of a window with the parts of the other nodes' ranks."""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 
 from fastmom.checks import integer, reject_unknown
+from fastmom.integrations.mpi.arguments import (
+    check_gradient,
+    checked_groups,
+    checked_wire,
+    described,
+)
 from fastmom.integrations.mpi.between import Between
 from fastmom.integrations.mpi.ranks import Ranks, meet
 from fastmom.integrations.mpi.shards import layout
 from fastmom.integrations.mpi.windows import Window
-from fastmom.kernels.arrays import check_array
 from fastmom.kernels.sums import WeightedSum
 from fastmom.optim import Optimizer
 from fastmom.optim.copying import refuse_shallow_copy
@@ -35,13 +40,14 @@ class Distributed:
     _inner: Optimizer
 
     def __init__(self, comm: Any, params: Params, optimizer: Optimizer, divided: bool,
-                 timeout: float | None, ranks_per_node: int | None,
+                 wire: str | None, timeout: float | None, ranks_per_node: int | None,
                  about: Mapping[str, Any]) -> None:
         self._ranks = ranks = Ranks(comm, timeout, ranks_per_node)
-        error, groups, lines = None, [], list[str]()
+        error, groups, lines, narrow = None, [], list[str](), None
         try:
             groups = checked_groups(params, optimizer, divided)
-            lines = described(groups, optimizer, about)
+            narrow = checked_wire(wire, groups)
+            lines = described(groups, optimizer, {**about, "wire": wire})
         except (TypeError, ValueError, RuntimeError) as raised:
             error = raised
         meet(ranks, f"making of {type(self).__name__}", error, lines)
@@ -52,7 +58,7 @@ class Distributed:
         self._window = Window(ranks.node, self._layout.nbytes + 8 * len(self._given))
         self.grads = [t.view(self._window.memory[ranks.node.rank]) for t in self._layout.tensors]
         self._mask, self._ready = [True] * len(self.grads), set[int]()
-        self._between = Between(ranks, self._layout, self._window.memory)
+        self._between = Between(ranks, self._layout, self._window.memory, narrow)
         self._made: tuple[Any, list[Any]] = None, []
         self._digest = 0
         self._bind(groups, optimizer)
@@ -236,57 +242,3 @@ class Distributed:
                         f"other ranks; save its state_dict()")
 
     __copy__ = refuse_shallow_copy
-
-
-def checked_groups(params: Params, optimizer: Any, divided: bool) -> list[Values]:
-    """Return the groups of parameters; raise for what cannot be distributed."""
-    if not isinstance(optimizer, Optimizer):
-        hint = ""
-        if type(optimizer).__name__ == "GradientAccumulation":
-            hint = "; for accumulation give Sharded its accumulate="
-        raise TypeError(f"optimizer must be an Optimizer, not {type(optimizer).__name__}{hint}")
-    if optimizer._engine is not None:
-        own = [array for group in optimizer.param_groups for array in group["params"]]
-        if not divided and [*map(id, own)] == [*map(id, params)]:
-            return optimizer.param_groups
-        raise ValueError("optimizer has parameters already; give one without, such as "
-                         "fm.AdamW(lr=1e-3)")
-    groups = optimizer._make_groups(params)
-    arrays = [array for group in groups for array in group["params"]]
-    if not arrays:
-        raise ValueError("params is empty; expected at least one array")
-    from fastmom.kernels.arrays import MemoryMap
-    memory = MemoryMap()
-    for i, array in enumerate(arrays):
-        check_array(array, "params", i, True, True)
-        memory.add(array, f"params[{i}]")
-    memory.seal()
-    return groups
-
-
-def described(groups: Sequence[Values], optimizer: Optimizer,
-              about: Mapping[str, Any]) -> list[str]:
-    """Return line by line what must be the same on all ranks."""
-    lines = [f"optimizer {optimizer!r} after {optimizer.iterations} steps",
-             *(f"{name}={value!r}" for name, value in about.items())]
-    i = 0
-    for n, group in enumerate(groups):
-        values = {name: value if not callable(value) else type(value).__name__
-                  for name, value in group._values.items()}
-        lines.append(f"group {n} with {values}")
-        for array in group["params"]:
-            lines.append(f"params[{i}] of shape {array.shape} and {array.dtype} in group {n}")
-            i += 1
-    return lines
-
-
-def check_gradient(i: int, grad: Any, like: Any) -> None:
-    """Raise unless a gradient may be copied into its place."""
-    check_array(grad, "grads", i, False, True)
-    wide = like.dtype == np.float32
-    if not (grad.dtype == like.dtype or (wide and grad.dtype.name in ("float16", "bfloat16"))):
-        expected = "float32, float16 or bfloat16" if wide else str(like.dtype)
-        raise TypeError(f"grads[{i}] has dtype {grad.dtype}, expected {expected} as params[{i}] is "
-                        f"{like.dtype}")
-    if grad.shape != like.shape:
-        raise ValueError(f"grads[{i}] has shape {grad.shape}, expected {like.shape} as params[{i}]")
