@@ -104,7 +104,7 @@ class Crew(Team):
 
     def end(self, error: BaseException) -> None:
         """End all ranks, some of which may be waiting for this one."""
-        self._end(self._comm, f"rank {self.rank}: {type(error).__name__}: {error}")
+        self._end(f"fastmom: error: rank {self.rank}: {type(error).__name__}: {error}")
 
 
 class Signal(Interrupt):
@@ -130,8 +130,8 @@ def run(args: Namespace, train: Callable[[Namespace, Crew], int]) -> int:
         sys.stdout = open(os.devnull, "w")      # noqa: SIM115
         for option in WRITTEN:
             setattr(args, option, None)
-    elif shows_terminal():
-        sys.stdout = Forwarded(sys.stdout)
+    elif (shows := shows_terminal()) is not None:
+        sys.stdout = Forwarded(sys.stdout, shows)
     crew = Crew(comm, args.timeout or TIMEOUT)
     try:
         return train(args, crew)
@@ -153,20 +153,20 @@ class AgreedError(Exception):
 
 
 class Forwarded:
-    """A stream that mpiexec forwards to a terminal."""
+    """A stream that mpiexec forwards to a terminal, or to something else: it alone knows."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, shows_terminal: bool) -> None:
+        self._stream, self._shows_terminal = stream, shows_terminal
 
     def isatty(self) -> bool:
-        return True
+        return self._shows_terminal
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
 
-def shows_terminal() -> bool:
-    """Return whether the mpiexec that has started this process writes to a terminal."""
+def shows_terminal() -> bool | None:
+    """Return whether the mpiexec that started this process writes to a terminal; None without."""
     try:
         process = os.getppid()
         for _ in range(3):      # there is a proxy between
@@ -176,4 +176,4 @@ def shows_terminal() -> bool:
             process = int(status[2].split()[1])
     except (OSError, ValueError, IndexError):
         pass
-    return False
+    return None

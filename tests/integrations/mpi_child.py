@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -172,15 +173,75 @@ def features() -> None:
         opt.load_state_dict(WORLD.bcast(opt.state_dict()))
 
 
+def resident() -> int:
+    """Return this process's own memory in bytes, without what it shares with others."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+
+def overlap(kind: str, per_node: str) -> None:
+    """Gradients that are said to be ready travel at once, and give the same bits."""
+    kinds: Any = {"sharded": Sharded, "replicated": Replicated}[kind]
+    results = []
+    for early in ([], range(len(SHAPES)), [5, 4], [0, 2]):
+        own = params()
+        with kinds(WORLD, own, fm.AdamW(), ranks_per_node=int(per_node)) as opt:
+            for step in range(4):
+                for place, g in zip(opt.grads, gradient(WORLD.rank, step), strict=True):
+                    place[...] = g
+                for i in reversed(early):
+                    opt.ready(i)
+                    raises(ValueError, f"i={i}", lambda i=i: opt.ready(i))
+                if len(early) == len(SHAPES):       # the last rank of a node finds all ready
+                    nodes = WORLD.size // int(per_node)
+                    assert sum(WORLD.allgather(len(opt._between._unsent))) <= (
+                        WORLD.size - nodes) * nodes
+                if step == 2 and early:             # refused, after some of it has travelled
+                    i = early[0]
+                    raises(ValueError, f"grads[{i}] is not the array",
+                           lambda i=i: opt.step([None if k == i else g
+                                                 for k, g in enumerate(opt.grads)]))
+                    continue
+                assert step == 2 or opt.step(opt.grads)
+            raises(ValueError, "i must be", lambda: opt.ready(len(SHAPES)))
+        results.append(b"".join(a.tobytes() for a in own))
+    assert len(set(results)) == 1
+    same_everywhere(own)
+
+
+def wire(kind: str, per_node: str) -> None:
+    """Sums of each node's gradients travel in bfloat16, and are added up in float32."""
+    import ml_dtypes
+    kinds: Any = {"sharded": Sharded, "replicated": Replicated}[kind]
+    n, size = int(per_node), WORLD.size
+    own, other = params(), params()
+    single = fm.SGD(other, lr=0.5)
+    with kinds(WORLD, own, fm.SGD(lr=0.5), wire="bfloat16", ranks_per_node=n) as opt:
+        for step in range(3):
+            opt.step(gradient(WORLD.rank, step))
+            every = [gradient(rank, step) for rank in range(size)]
+            nodes = [[sum(gs).astype(ml_dtypes.bfloat16).astype(np.float32)
+                      for gs in zip(*every[k:k + n], strict=True)] for k in range(0, size, n)]
+            single.step([np.asarray(sum(gs) / size, np.float32)
+                         for gs in zip(*nodes, strict=True)])
+    close(own, other, "bfloat16")
+    same_everywhere(own)
+
+
 def memory() -> None:
     """State is divided; what each rank uses of it is its part."""
-    n = 2_000_000
-    own = [np.zeros(n, np.float32), np.zeros((1000, 1000), np.float32)]
+    n = 9_000_000
+    own = [np.ones(n, np.float32), np.ones((1000, 1000), np.float32)]
+    total = 2 * 4 * (n + 1_000_000)
+    # one rank's windows are its own memory; only Linux tells what is shared
+    before = resident() if WORLD.size > 1 and sys.platform == "linux" else None
     with Sharded(WORLD, own, fm.AdamW(), mirror=False) as opt:
+        opt.step(opt.grads)
         told = opt.memory()
-        total = 2 * 4 * (n + 1_000_000)
         assert abs(told["state"] - total / WORLD.size) <= 8 * 2 * 256
         assert told["shared"] == told["gradients"] == 4 * (n + 1_000_000)
+        if before is not None:
+            assert 0 < resident() - before - told["state"] < 8e6    # huge pages, and MPI's own
     shapes = [(300, 300)] * 3 + [(100, 100)] * 9
     with Sharded(WORLD, params(shapes=shapes), fm.Muon()) as opt:
         states = WORLD.allgather(opt.memory()["state"])
@@ -237,6 +298,8 @@ def different() -> None:
     own = [np.zeros(2), np.zeros((2, 2)).T if odd else np.zeros((2, 2))]
     raises(ValueError if odd else RuntimeError, "params[1]",
            lambda: Sharded(WORLD, own, fm.SGD()))
+    raises(ValueError, "wire", lambda: Sharded(WORLD, [np.zeros(1)], fm.SGD(), wire="bfloat16"))
+    raises(ValueError, "wire", lambda: Sharded(WORLD, [np.zeros(1)], fm.SGD(), wire="float16"))
     raises(TypeError, "comm", lambda: Sharded("world", own, fm.SGD()))
     raises(TypeError, "accumulate=", lambda: Sharded(
         WORLD, own, fm.GradientAccumulation(fm.SGD([np.zeros(1)]), 2)))
@@ -278,7 +341,7 @@ def refused(kind: str) -> None:
 
 
 def late(how: str) -> None:
-    """One rank does not come; the timeout is 2 seconds."""
+    """One rank does not come, or all raise; the timeout is 2 seconds."""
     odd = WORLD.rank == WORLD.size - 1
     if odd and how == "missing":
         time.sleep(100)
@@ -292,12 +355,17 @@ def late(how: str) -> None:
                     os.kill(os.getpid(), signal.SIGKILL)
                 elif how == "raised":
                     raise ZeroDivisionError("of this rank")
-                time.sleep(100)
+                elif how != "all":
+                    time.sleep(100)
+            if how == "all" and step == 3:
+                opt.step([])
             opt.step(gradient(WORLD.rank, step))
 
 
 def main() -> None:
     name, *arguments = sys.argv[1:]
+    if name == "late":      # and see what its errors do
+        return late(*arguments)
     try:
         globals()[name](*arguments)
     except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 try:
+    from fastmom.integrations.mpi.ranks import FILES, sweep
     from fastmom.integrations.mpi.shards import layout
 except ImportError as missing:
     pytest.skip(str(missing), allow_module_level=True)
@@ -67,16 +69,25 @@ def test_parts_are_all_there_is(parts: int, whole: bool) -> None:
     assert max(sizes) <= sum(sizes) / parts + most
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+@pytest.mark.parametrize("ranks", [2, 1, *(pytest.param(n, marks=pytest.mark.slow)
+                                           for n in (3, 4))])
 @pytest.mark.parametrize("kind", ["sharded", "replicated"])
 def test_every_optimizer_equals_the_single_process(kind: str, ranks: int) -> None:
     passes(ranks, "optimizers", kind, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ranks", "per_node"), [(2, 1), (4, 2), (3, 1)])
 @pytest.mark.parametrize("kind", ["sharded", "replicated"])
 def test_every_optimizer_between_nodes(kind: str, ranks: int, per_node: int) -> None:
     passes(ranks, "optimizers", kind, per_node)
+
+
+@pytest.mark.parametrize(("ranks", "per_node"), [(4, 2), (2, 1)])
+@pytest.mark.parametrize("kind", ["sharded", "replicated"])
+def test_what_travels_early_and_in_less(kind: str, ranks: int, per_node: int) -> None:
+    passes(ranks, "overlap", kind, per_node)
+    passes(ranks, "wire", kind, per_node)
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
@@ -95,12 +106,12 @@ def test_one_rank_has_the_bits_of_the_optimizer() -> None:
     passes(1, "single_bits")
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize("ranks", [3, 1, 2])
 def test_features(ranks: int) -> None:
     passes(ranks, "features")
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("ranks", [2, 1, 4])
 def test_state_is_divided(ranks: int) -> None:
     passes(ranks, "memory")
 
@@ -123,17 +134,32 @@ def test_a_refused_step_changes_nothing_anywhere(kind: str) -> None:
 
 
 def segments() -> set[str]:
-    return {path.name for path in Path("/dev/shm").glob("mpich_shm_*")}
+    return {path.name for path in Path("/dev/shm").glob("*") if path.name.startswith(FILES)}
 
 
-@pytest.mark.parametrize("how", ["missing", "asleep", "stopped", "killed", "raised"])
+def test_files_that_nobody_has_are_swept(tmp_path: Path) -> None:
+    mine = {name: tmp_path / name for name in ("mpich_shm_old", "ucx_shm_posix_1", "mpich_shm_used",
+                                               "mpich_shm_new", "another")}
+    for path in mine.values():
+        path.write_bytes(bytes(4096))
+        if path.name != "mpich_shm_new":
+            os.utime(path, (0, 0))
+    with mine["mpich_shm_used"].open("r+b") as file, mmap.mmap(file.fileno(), 4096):
+        sweep(str(tmp_path))
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"mpich_shm_used", "mpich_shm_new", "another"}
+
+
+@pytest.mark.parametrize("how", ["missing", "asleep", "stopped", "killed", "raised", "all"])
 def test_a_rank_that_does_not_come_ends_the_run(how: str) -> None:
     before, start = segments(), time.monotonic()
     done = launch(3, "late", how)
     assert time.monotonic() - start < 30
     assert done.returncode != 0
     assert segments() <= before
-    expected = {"killed": "Killed", "raised": "of this rank"}.get(
+    assert done.stderr.count("Traceback") == (how in ("raised", "all")), done.stderr
+    expected = {"killed": "Killed", "raised": "ZeroDivisionError: of this rank",
+                "all": "ValueError: grads has 0 entries"}.get(
         how, "rank 2 did not come to the step within 2 s" if how != "missing" else
         "did not come to the making of Sharded within 2 s")
     assert done.stderr.count(expected) + done.stdout.count(expected) == 1, done.stderr

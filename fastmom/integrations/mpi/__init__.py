@@ -12,8 +12,8 @@ the cluster's own::
     export OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK
     srun --mpi=pmix python program.py
 
-A program that may raise on one rank alone is best started as ``python -m mpi4py program.py``, which
-ends the others at once; otherwise they wait for it as long as `timeout` says.
+Once the ranks have met, an error that nobody catches ends all of them, and is told once; a rank
+that does not come ends them when `timeout` is over.
 """
 
 from fastmom.extras import need
@@ -24,7 +24,10 @@ except RuntimeError as error:
     raise ImportError(f"mpi4py has no MPI to work with: pip install mpich, or load your system's "
                       f"({error})") from error
 
+from fastmom.integrations.mpi.ranks import unlink_memory
 from fastmom.integrations.mpi.replicated import Replicated
 from fastmom.integrations.mpi.sharded import Sharded
+
+unlink_memory()
 
 __all__ = ["Replicated", "Sharded"]

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 
-from fastmom.checks import reject_unknown
+from fastmom.checks import integer, reject_unknown
+from fastmom.integrations.mpi.arguments import (
+    check_gradient,
+    checked_groups,
+    checked_wire,
+    described,
+)
 from fastmom.integrations.mpi.between import Between
 from fastmom.integrations.mpi.ranks import Ranks, meet
 from fastmom.integrations.mpi.shards import layout
 from fastmom.integrations.mpi.windows import Window
-from fastmom.kernels.arrays import check_array
 from fastmom.kernels.sums import WeightedSum
 from fastmom.optim import Optimizer
 from fastmom.optim.copying import refuse_shallow_copy
-from fastmom.optim.groups import arrays_of, have_arrays
-from fastmom.optim.sgd import SGD
+from fastmom.optim.groups import arrays_of
 
 if TYPE_CHECKING:
     from fastmom.optim.values import Values
@@ -37,13 +41,14 @@ class Distributed:
     _inner: Optimizer
 
     def __init__(self, comm: Any, params: Params, optimizer: Optimizer, divided: bool,
-                 timeout: float | None, ranks_per_node: int | None,
+                 wire: str | None, timeout: float | None, ranks_per_node: int | None,
                  about: Mapping[str, Any]) -> None:
         self._ranks = ranks = Ranks(comm, timeout, ranks_per_node)
-        error, groups, lines = None, [], list[str]()
+        error, groups, lines, narrow = None, [], list[str](), None
         try:
             groups = checked_groups(params, optimizer, divided)
-            lines = described(groups, optimizer, about)
+            narrow = checked_wire(wire, groups)
+            lines = described(groups, optimizer, {**about, "wire": wire})
         except (TypeError, ValueError, RuntimeError) as raised:
             error = raised
         meet(ranks, f"making of {type(self).__name__}", error, lines)
@@ -51,10 +56,10 @@ class Distributed:
         whole = optimizer.needs_whole_tensors or optimizer.clip_norm_per_tensor is not None
         self._layout = layout([a.shape for a in self._given], [a.dtype for a in self._given],
                               ranks.size, divided and whole)
-        self._window = Window(ranks.node, self._layout.nbytes)
+        self._window = Window(ranks.node, self._layout.nbytes + 8 * len(self._given))
         self.grads = [t.view(self._window.memory[ranks.node.rank]) for t in self._layout.tensors]
-        self._mask = [True] * len(self.grads)
-        self._between = Between(ranks, self._layout, self._window.memory)
+        self._mask, self._ready = [True] * len(self.grads), set[int]()
+        self._between = Between(ranks, self._layout, self._window.memory, narrow)
         self._made: tuple[Any, list[Any]] = None, []
         self._digest = 0
         self._bind(groups, optimizer)
@@ -62,6 +67,29 @@ class Distributed:
     def _bind(self, groups: list[Values], optimizer: Optimizer) -> None:
         """Give the optimizer its parameters, which begin as those of the first rank."""
         raise NotImplementedError
+
+    def ready(self, i: int) -> None:
+        """Say that this rank's gradient of parameter i is written to ``grads[i]``.
+
+        Called during the backward pass, it lets gradients travel to other nodes meanwhile: a part
+        of the parameters does when all that it cuts are ready on the ranks of the node. It may be
+        left out for any of them; within one node nothing travels.
+
+        Parameters
+        ----------
+        i : int
+            Index of the parameter. The next step has to get ``grads[i]``, as it is.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no such parameter, or it is ready already.
+        """
+        i = integer("i", i, 0, len(self.grads) - 1)
+        if i in self._ready:
+            raise ValueError(f"i={i}: that gradient is ready already for this step")
+        self._ready.add(i)
+        self._between.ready(i)
 
     def step(self, grads: Grads) -> bool:
         """Update the parameters on all ranks from the mean of their gradients; all call it.
@@ -98,8 +126,10 @@ class Distributed:
             self._take(grads)
         except (TypeError, ValueError) as raised:
             error = raised
+        self._ready.clear()
         told = self._ranks.agree(error is not None, zlib.crc32(bytes(self._mask)),
                                  self._digest_now(), *values)
+        self._between.collect()         # even if the step is refused: some of it may have begun
         self._ranks.check(error, told)
         self._check_alike(told)
         return any(self._mask) and self._step_all(), told[:, 3:3 + len(values)]
@@ -144,6 +174,9 @@ class Distributed:
             raise ValueError(f"grads has {len(grads)} entries, expected {len(self.grads)}: one for "
                              f"each array in params")
         for i, (grad, own) in enumerate(zip(grads, self.grads, strict=True)):
+            if i in self._ready and grad is not own:
+                raise ValueError(f"grads[{i}] is not the array of the attribute grads, for which "
+                                 f"ready({i}) was called")
             if grad is not None and grad is not own:
                 check_gradient(i, grad, own)
         for grad, own in zip(grads, self.grads, strict=True):
@@ -210,61 +243,3 @@ class Distributed:
                         f"other ranks; save its state_dict()")
 
     __copy__ = refuse_shallow_copy
-
-
-def checked_groups(params: Params, optimizer: Any, divided: bool) -> list[Values]:
-    """Return the groups of parameters; raise for what cannot be distributed."""
-    if not isinstance(optimizer, Optimizer):
-        hint = ""
-        if type(optimizer).__name__ == "GradientAccumulation":
-            hint = "; for accumulation give Sharded its accumulate="
-        raise TypeError(f"optimizer must be an Optimizer, not {type(optimizer).__name__}{hint}")
-    if divided and optimizer._needs_whole_gradients():
-        what = f"restart=True of {type(optimizer).__name__}" if isinstance(optimizer, SGD) else (
-            type(optimizer).__name__)
-        raise ValueError(f"{what} needs the gradients of all parameters in one process: Sharded "
-                         f"divides them; use Replicated")
-    if optimizer._engine is not None:
-        if not divided and have_arrays(optimizer.param_groups, params):
-            return optimizer.param_groups
-        raise ValueError("optimizer has parameters already; give one without, such as "
-                         "fm.AdamW(lr=1e-3)")
-    groups = optimizer._make_groups(params)
-    arrays = arrays_of(groups)
-    if not arrays:
-        raise ValueError("params is empty; expected at least one array")
-    from fastmom.kernels.arrays import MemoryMap
-    memory = MemoryMap()
-    for i, array in enumerate(arrays):
-        check_array(array, "params", i, True, True)
-        memory.add(array, f"params[{i}]")
-    memory.seal()
-    return groups
-
-
-def described(groups: Sequence[Values], optimizer: Optimizer,
-              about: Mapping[str, Any]) -> list[str]:
-    """Return line by line what must be the same on all ranks."""
-    lines = [f"optimizer {optimizer!r} after {optimizer.iterations} steps",
-             *(f"{name}={value!r}" for name, value in about.items())]
-    i = 0
-    for n, group in enumerate(groups):
-        values = {name: value if not callable(value) else type(value).__name__
-                  for name, value in group._values.items()}
-        lines.append(f"group {n} with {values}")
-        for array in group["params"]:
-            lines.append(f"params[{i}] of shape {array.shape} and {array.dtype} in group {n}")
-            i += 1
-    return lines
-
-
-def check_gradient(i: int, grad: Any, like: Any) -> None:
-    """Raise unless a gradient may be copied into its place."""
-    check_array(grad, "grads", i, False, True)
-    wide = like.dtype == np.float32
-    if not (grad.dtype == like.dtype or (wide and grad.dtype.name in ("float16", "bfloat16"))):
-        expected = "float32, float16 or bfloat16" if wide else str(like.dtype)
-        raise TypeError(f"grads[{i}] has dtype {grad.dtype}, expected {expected} as params[{i}] is "
-                        f"{like.dtype}")
-    if grad.shape != like.shape:
-        raise ValueError(f"grads[{i}] has shape {grad.shape}, expected {like.shape} as params[{i}]")

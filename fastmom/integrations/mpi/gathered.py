@@ -48,7 +48,7 @@ def state_dict(ranks: Ranks, layout: Layout, own: int, inner: Optimizer) -> dict
             elif ranks.rank == 0:
                 pieces.append(ranks.receive(where[k], WAIT))
             elif where[k] == ranks.rank:
-                ranks.comm.send(buffers, 0)
+                ranks.send(buffers, 0, WAIT)
         if ranks.rank == 0:
             whole.append({name: joined(tensor, [piece[name] for piece in pieces])
                           for name in pieces[0]})
@@ -99,9 +99,8 @@ def everywhere(ranks: Ranks, layout: Layout, own: int, parts: Sequence[Any]) -> 
     where = ranks_of_parts(ranks, own)
     for tensor, part in zip(layout.tensors, parts, strict=True):
         held = holders(tensor)
-        pieces = [ranks.comm.bcast(part if where[k] == ranks.rank else None, where[k])
-                  for k in held]
-        result.append(joined(tensor, pieces))
+        told = ranks.exchange(part if own in held else None, WAIT)
+        result.append(joined(tensor, [told[where[k]] for k in held]))
     return result
 
 

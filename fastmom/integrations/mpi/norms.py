@@ -35,7 +35,7 @@ def together(norms: list[float]) -> float:
 
 def refuse_nonfinite(ranks: Ranks, grads: list[Any], mask: list[bool]) -> NoReturn:
     """Raise FloatingPointError on all ranks for the first value that is not finite."""
-    found = ranks.comm.allgather(next(
+    found = ranks.exchange(next(
         (f"grads[{i}] of rank {ranks.rank} is {grad[where]} at index {where}"
          for i, (grad, there) in enumerate(zip(grads, mask, strict=True)) if there
          and (where := _first(grad)) is not None), None))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 import time
+import traceback
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -24,6 +27,8 @@ VALUES = 8          # numbers that a rank tells the others at a time
 SPINS = 2000        # looks before a rank that waits sleeps between two
 LONG = 20           # timeouts to wait where files are read and written
 NAP = 1e-4          # seconds
+TURN, LAST_TURN = 0.2, 4.0      # seconds that a rank leaves to those before it to tell an error
+MEMORY, FILES, OLD = "/dev/shm", ("mpich_sh", "ucx_shm_posix_"), 60.0
 
 
 class Ranks:
@@ -62,7 +67,11 @@ class Ranks:
     def join(self, what: str) -> None:
         """Split the ranks by their nodes, once all are there."""
         self.wait(self.comm.Ibarrier().Test, what)
-        given, per_node = self.comm, self._per_node
+        unlink_memory()
+        if self.size > 1 and sys.excepthook is sys.__excepthook__:
+            sys.excepthook = end_by_error
+        given: Any = self.comm
+        per_node = self._per_node
         if per_node is None:
             self.node = given.Split_type(MPI.COMM_TYPE_SHARED, given.rank)
         else:
@@ -71,7 +80,8 @@ class Ranks:
         if len(set(sizes)) > 1:
             raise ValueError(f"comm has nodes of {', '.join(map(str, sorted(set(sizes))))} ranks; "
                              f"start as many on each")
-        leave_nothing(self.node)
+        if self.node.rank == 0:
+            sweep()
         self.across = given.Split(self.node.rank, given.rank)
         self.nodes = self.across.size
         self.rank = self.across.rank * self.node.size + self.node.rank
@@ -81,6 +91,10 @@ class Ranks:
         self._told = [m[64:64 + 16 * VALUES * self.nodes].view(np.float64).reshape(
             2, self.nodes, VALUES) for m in self._control.memory]
         self._turn = 0
+
+    def sync(self) -> None:
+        """Let the node's ranks see what was written, and see what they have written."""
+        self._control.sync()
 
     # Agreement ------------------------------------------------------------------------------------
 
@@ -132,10 +146,8 @@ class Ranks:
             first = self.rank - self.node.rank
             missing = [str(first + k) for k, seen in enumerate(self._seen) if seen[0] < self._turn]
             late = f"rank{'s' * (len(missing) > 1)} {', '.join(missing)} " if missing else ""
-            # the first of those who wait says so; the others give it time to end them
-            time.sleep(0.2 * sum(seen[0] >= self._turn for seen in self._seen[:self.node.rank]))
-        end(self.comm, f"{late or 'some rank '}did not come to the {what} within "
-                       f"{patience * (self.timeout or 0):g} s: all ranks end")
+        end(f"fastmom: error: {late or 'some rank '}did not come to the {what} within "
+            f"{patience * (self.timeout or 0):g} s: all ranks end")
 
     def together(self, function: Callable[[], T], what: str, patience: float = 1) -> T:
         """Return what a function returns; if it raises on one rank, raise on each."""
@@ -152,11 +164,26 @@ class Ranks:
         if not told[:, 0].any():
             return
         own = None if error is None else f"{type(error).__name__}: {error}"
-        messages = self.comm.allgather(own)
+        messages = self.exchange(own)
         if error is not None:
             raise error
         first = next(i for i, message in enumerate(messages) if message)
         raise RuntimeError(f"rank {first} raised {messages[first]}; nothing has changed")
+
+    # MPI's own waits for others would keep a core busy, for ever if one of them has stopped
+
+    def exchange(self, thing: Any, what: str = "step") -> list[Any]:
+        """Return what each rank gives, in their order: anything that can be pickled."""
+        own = np.frombuffer(pickle.dumps(thing), np.uint8)
+        sizes = np.empty(self.size, np.int64)
+        self.wait(self.comm.Iallgather(np.array([own.size]), sizes).Test, what)
+        got = np.empty(sizes.sum(), np.uint8)
+        self.wait(self.comm.Iallgatherv(own, [got, sizes.tolist(), MPI.BYTE]).Test, what)
+        return [pickle.loads(part.tobytes()) for part in np.split(got, np.cumsum(sizes)[:-1])]
+
+    def send(self, thing: Any, to: int, what: str) -> None:
+        request = self.comm.isend(thing, to)
+        self.wait(lambda: request.test()[0], what)
 
     def receive(self, source: int, what: str) -> Any:
         """Return the next object that another rank sends."""
@@ -170,30 +197,56 @@ class Ranks:
             comm.Free()
 
 
-def leave_nothing(node: Any) -> None:
+def unlink_memory() -> None:
     """Take the names off MPICH's files of shared memory, which would outlive ranks that are killed.
 
-    The memory stays until its last user ends.
+    Once MPI is initialized every rank has them, and the memory stays until its last user ends.
     """
-    node.Barrier()      # all have it by now
-    if node.rank == 0:
-        unlink_memory()
+    for name in mapped("self"):
+        Path(name).unlink(missing_ok=True)
 
 
-def unlink_memory() -> None:
-    with suppress(OSError):         # there is no such file on other systems
-        for line in Path("/proc/self/maps").read_text().splitlines():
-            if (name := line.split()[-1]).startswith("/dev/shm/mpich_shm_"):
-                Path(name).unlink(missing_ok=True)
+def sweep(directory: str = MEMORY, age: float = OLD) -> None:
+    """Remove what ranks have left that were killed before they could take the name off.
+
+    That is this user's files of MPICH that no process has, and older than any rank needs to open
+    one, in seconds.
+    """
+    with suppress(OSError):         # there is no such directory on other systems
+        left = [path for path in Path(directory).iterdir() if path.name.startswith(FILES)
+                and path.stat().st_uid == os.getuid() and path.stat().st_mtime < time.time() - age]
+        used = set().union(*(mapped(p.name) for p in Path("/proc").glob("[1-9]*") if left))
+        for path in left:
+            if str(path) not in used:
+                path.unlink(missing_ok=True)
 
 
-def end(comm: Any, reason: str) -> NoReturn:
-    """Print the reason, and end all ranks."""
-    print(f"fastmom: error: {reason}", file=sys.stderr, flush=True)
+def mapped(process: str) -> set[str]:
+    """Return the names of MPICH's files of shared memory that a process has."""
+    with suppress(OSError):         # it has ended, is another user's, or there is no /proc
+        lines = Path(f"/proc/{process}/maps").read_text().splitlines()
+        return {name for line in lines
+                if Path(name := line.split()[-1]).name.startswith(FILES)}
+    return set()
+
+
+def end(reason: str) -> NoReturn:
+    """Print the reason, and end all ranks.
+
+    The first rank that has one does so; the others give it time to end them.
+    """
+    time.sleep(min(TURN * MPI.COMM_WORLD.rank, LAST_TURN))
+    print(reason, file=sys.stderr, flush=True)
     sys.stdout.flush()
     unlink_memory()
-    comm.Abort(1)
+    MPI.COMM_WORLD.Abort(1)
     raise SystemExit(1)     # not reached
+
+
+def end_by_error(kind: type[BaseException], error: BaseException,
+                 trace: TracebackType | None) -> None:
+    """End all ranks by an error that nobody catches, where it would leave the others waiting."""
+    end("".join(traceback.format_exception(kind, error, trace)).rstrip())
 
 
 def meet(ranks: Ranks, what: str, error: Exception | None, about: Sequence[str]) -> None:
@@ -215,7 +268,7 @@ def meet(ranks: Ranks, what: str, error: Exception | None, about: Sequence[str])
     told = ranks.agree(zlib.crc32(text), len(about), what=what)
     if (told == told[0]).all():
         return
-    theirs = ranks.comm.allgather(list(about))
+    theirs = ranks.exchange(list(about), what)
     for line in range(max(map(len, theirs))):
         said = [lines[line] if line < len(lines) else "nothing" for lines in theirs]
         for other, its in enumerate(said):

@@ -32,7 +32,7 @@ class Replicated(Distributed):
     optimizer : Optimizer
         Without parameters, or with these very arrays and the same state on all ranks. All of its
         options work; `optimizer.state_dict` and checkpoints are as those of one process.
-    timeout, ranks_per_node
+    wire, timeout, ranks_per_node
         As for `Sharded`.
 
     Attributes
@@ -60,8 +60,9 @@ class Replicated(Distributed):
     """
 
     def __init__(self, comm: Any, params: Params, optimizer: Optimizer, *,
-                 timeout: float | None = TIMEOUT, ranks_per_node: int | None = None) -> None:
-        super().__init__(comm, params, optimizer, False, timeout, ranks_per_node, {})
+                 wire: str | None = None, timeout: float | None = TIMEOUT,
+                 ranks_per_node: int | None = None) -> None:
+        super().__init__(comm, params, optimizer, False, wire, timeout, ranks_per_node, {})
 
     @property
     def optimizer(self) -> Optimizer:

@@ -14,12 +14,11 @@ from fastmom.integrations.mpi import gathered
 from fastmom.integrations.mpi.distributed import Distributed
 from fastmom.integrations.mpi.norms import agreed_norm, refuse_nonfinite
 from fastmom.integrations.mpi.ranks import LONG, TIMEOUT
+from fastmom.integrations.mpi.sums import Sums
 from fastmom.integrations.mpi.windows import Window
 from fastmom.kernels import Engine
 from fastmom.optim.ema import EMA
-from fastmom.optim.formats import computed
 from fastmom.optim.groups import arrays_of
-from fastmom.optim.sgd import sgd
 from fastmom.threads import get_num_threads
 
 if TYPE_CHECKING:
@@ -50,6 +49,10 @@ class Sharded(Distributed):
         step. False: use those in the attribute `params`; the given ones are read once.
     accumulate : int, default 1
         Take a step from the mean of so many calls' gradients. Sums of them are divided as state is.
+    wire : "bfloat16", optional
+        Send gradients between nodes in two bytes: the sum over a node's ranks is rounded to
+        nearest, and those of the nodes are added up in float32. For float32 parameters, which
+        travel whole.
     timeout : float or None, default 25
         Seconds that a rank waits for the others in a step. After that the run ends on all ranks,
         with one error; None waits forever.
@@ -105,13 +108,14 @@ class Sharded(Distributed):
     """
 
     def __init__(self, comm: Any, params: Params, optimizer: Optimizer, *, mirror: bool = True,
-                 accumulate: int = 1, timeout: float | None = TIMEOUT,
+                 accumulate: int = 1, wire: str | None = None, timeout: float | None = TIMEOUT,
                  ranks_per_node: int | None = None) -> None:
         self._mirror = flag("mirror", mirror)
         self._accumulate = integer("accumulate", accumulate, 1)
-        self._pending, self._norm = 0, math.nan
+        self._norm = math.nan
         self._ema: EMA | None = None
-        super().__init__(comm, params, optimizer, True, timeout, ranks_per_node,
+        self._sums: Sums | None = None
+        super().__init__(comm, params, optimizer, True, wire, timeout, ranks_per_node,
                          {"mirror": mirror, "accumulate": accumulate})
 
     def _bind(self, groups: list[Values], optimizer: Optimizer) -> None:
@@ -127,11 +131,9 @@ class Sharded(Distributed):
             ranks.wait(ranks.across.Ibcast([memory[:self._layout.nbytes], MPI.BYTE]).Test,
                        "first exchange of parameters")
         ranks.agree()
-        if self._mirror:
-            for given, own in zip(self._given, self.params, strict=True):
-                given[...] = own
-        else:
+        if not self._mirror:
             self._given = []
+        self._copy_back()
         parts = iter([t.part(memory, self._between.own) for t in self._layout.tensors])
         optimizer.bind([{**group._values, "params": [next(parts) for _ in group["params"]]}
                         for group in groups])
@@ -141,12 +143,8 @@ class Sharded(Distributed):
         bare: list[Any] = [()] * len(engine.params)
         self._prober = Engine(engine.params, bare, False, engine.stochastic)
         engine.parts = self._prober.parts = max(1, get_num_threads() // ranks.node.size)
-        self._sums = []
         if self._accumulate > 1:
-            self._sums = [np.zeros(p.shape, computed(p.dtype)) for p in engine.params]
-            self._adder, self._added = Engine(self._sums, bare), [[s] for s in self._sums]
-            self._adder.parts = engine.parts
-        self._had = [False] * len(bare)
+            self._sums = Sums(engine.params, self._accumulate, engine.parts)
         self._inner = optimizer
 
     @property
@@ -158,21 +156,19 @@ class Sharded(Distributed):
 
     def _update(self) -> bool:
         options = self._inner._options.at(self._inner.iterations)
-        self._check_options(options)
-        self._between.collect()
+        whole = all(t.whole for t in self._layout.tensors)
+        if options["clip_norm_per_tensor"] is not None and not whole:
+            raise ValueError("clip_norm_per_tensor needs whole tensors, and these were cut: give "
+                             "it to the optimizer that Sharded is made of")
         sources, weight, mask = self._between.sources, 1 / self._ranks.size, self._mask
-        if self._accumulate > 1:
-            self._add(sources, weight / self._accumulate)
-            if self._pending < self._accumulate:
-                return False
-            sources, weight, mask = self._added, 1.0, self._had
-        try:
+        if self._sums is None:
             return self._step_part(sources, weight, mask, options)
+        if not self._sums.add(self._gradient(sources, weight / self._accumulate, mask), mask):
+            return False
+        try:
+            return self._step_part(self._sums.sources, 1.0, self._sums.had, options)
         finally:
-            if self._accumulate > 1:
-                self._pending, self._had = 0, [False] * len(self._had)
-                for s in self._sums:
-                    s[...] = 0
+            self._sums.clear()
 
     def _step_part(self, sources: list[list[Any]], weight: float, mask: list[bool],
                    options: Mapping[str, Any]) -> bool:
@@ -193,26 +189,16 @@ class Sharded(Distributed):
                 weight *= limit / self._norm
         return self._inner.step(self._gradient(sources, weight, mask))
 
-    def _check_options(self, options: Mapping[str, Any]) -> None:
-        whole = all(t.whole for t in self._layout.tensors)
-        if options["clip_norm_per_tensor"] is not None and not whole:
-            raise ValueError("clip_norm_per_tensor needs whole tensors, and these were cut: give "
-                             "it to the optimizer that Sharded is made of")
-
-    def _add(self, sources: list[list[Any]], weight: float) -> None:
-        """Add gradients to the sums, as `GradientAccumulation` does."""
-        self._adder.run(self._gradient(sources, weight, self._mask),
-                        [sgd(lr=-1.0, wd=0.0, keep=1.0)])
-        self._had = [had or there for had, there in zip(self._had, self._mask, strict=True)]
-        self._pending += 1
-
     def _spread(self) -> None:
         if self._ranks.nodes > 1:
             self._between.spread(self._shared.memory[0])
             self._ranks.agree()
-        if self._mirror:
-            for given, own in zip(self._given, self.params, strict=True):
-                given[...] = own
+        self._copy_back()
+
+    def _copy_back(self) -> None:
+        """Bring the given arrays up to date, if they are to mirror the parameters."""
+        for given, own in zip(self._given, self.params, strict=self._mirror):
+            given[...] = own
 
     # Averages and memory --------------------------------------------------------------------------
 
@@ -250,7 +236,7 @@ class Sharded(Distributed):
         for accumulation and for what travels between nodes.
         """
         size = self._layout.nbytes
-        buffers = sum(s.nbytes for s in self._sums) + self._between.nbytes
+        buffers = self._between.nbytes + (0 if self._sums is None else self._sums.nbytes)
         return {**self._inner.memory(), "gradients": size, "shared": size, "buffers": buffers}
 
     # State ----------------------------------------------------------------------------------------
@@ -309,9 +295,7 @@ class Sharded(Distributed):
         for change in changes:
             change()
         self._ranks.agree()
-        if self._mirror:
-            for given, own in zip(self._given, self.params, strict=True):
-                given[...] = own
+        self._copy_back()
         return saved.extra
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,13 @@ class Layout:
     @property
     def nbytes(self) -> int:
         return self.bounds[-1]
+
+    def narrowed(self, dtype: np.dtype[Any]) -> Layout:
+        """Return the same division of tensors of a smaller dtype."""
+        def scaled(place: int) -> int:
+            return place * dtype.itemsize // self.tensors[0].dtype.itemsize
+        return Layout(tuple(replace(t, dtype=dtype, place=scaled(t.place)) for t in self.tensors),
+                      tuple(map(scaled, self.bounds)))
 
 
 def layout(shapes: Sequence[tuple[int, ...]], dtypes: Sequence[np.dtype[Any]], parts: int,

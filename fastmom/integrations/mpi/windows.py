@@ -33,7 +33,7 @@ class Window:
         self._window = MPI.Win.Allocate_shared(room, 1, comm=node)
         self.memory = []
         for rank in range(node.size):
-            memory = np.frombuffer(self._window.Shared_query(rank)[0], np.uint8)
+            memory = np.asarray(self._window.Shared_query(rank)[0], np.uint8)
             lead = -memory.ctypes.data % LINE       # the same for all: they map whole pages
             self.memory.append(memory[lead:])
         self._window.Lock_all(MPI.MODE_NOCHECK)
