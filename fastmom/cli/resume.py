@@ -24,14 +24,14 @@ from fastmom.cli.options import NATURAL, POSITIVE, SHARE, option_of, word
 from fastmom.data import Dataset
 from fastmom.nn import saving
 from fastmom.nn.callbacks.base import Logs
-from fastmom.optim import OPTIMIZERS
+from fastmom.optim.named import NAMES
 from fastmom.optim.schedules import ReduceOnPlateau, Schedule
 
 FORMAT = 2      # of `Record.state`; 1 was that of version 0.1
 NAME = re.compile(r"checkpoint-\d{8,}\.npz")
 # The checks of the options that decide the result, for those read from a checkpoint.
 READ: dict[str, Callable[[str], Any]] = {
-    "data": str, "optimizer": word(OPTIMIZERS), "epochs": POSITIVE, "batch_size": POSITIVE,
+    "data": str, "optimizer": word(NAMES), "epochs": POSITIVE, "batch_size": POSITIVE,
     "dropout": SHARE, "seed": NATURAL, "validation_split": SHARE}
 
 

@@ -54,7 +54,7 @@ from fastmom.cli.schedules import HELP, schedule
 from fastmom.extras import need
 from fastmom.nn.callbacks import CallbackList
 from fastmom.nn.callbacks.logs import LineLogger
-from fastmom.optim import OPTIMIZERS
+from fastmom.optim.named import NAMES
 from fastmom.plot.style import SUFFIXES, new_figure
 
 DEFAULTS: dict[str, Any] = {**SETTINGS, "optimizer": "sgd", "seed": 0, "validation_split": 0.0}
@@ -74,8 +74,9 @@ def add(commands: Any) -> None:
     add_options(train)
     absent: dict[str, Any] = {"default": argparse.SUPPRESS}
     option = train.add_argument
-    option("--optimizer", type=word(OPTIMIZERS), metavar="NAME", **absent,
-           help=f"{', '.join(sorted(OPTIMIZERS))} (default: sgd)")
+    option("--optimizer", type=word(NAMES), metavar="NAME", **absent,
+           help=f"{', '.join(sorted(NAMES))} (default: sgd); momentum is sgd without more than "
+                "a momentum of 0.9")
     for name, help in (
             ("lr", "learning rate (default: 0.01 with SGD, else the optimizer's)"),
             ("momentum", "0 to 1; start low and raise it (default: 0.9 with SGD)")):
