@@ -1,0 +1,324 @@
+"""Bring a training that diverges back to where it was good, and go on with shorter steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from fastmom.checks import integer, number
+from fastmom.nn.callbacks.base import Callback, Logs, check_state
+from fastmom.optim import Optimizer
+from fastmom.optim.accumulation import GradientAccumulation
+from fastmom.optim.lowering import check_lowerable, lower
+from fastmom.optim.snapshot import Snapshot, finite
+from fastmom.progress import say
+from fastmom.types import Array
+
+WINDOW = 10     # losses whose mean is compared
+ADVICE = ("start with a low momentum and raise it; take 0.9 if unsure; lower it when training "
+          "diverges, raise it when it is slow")
+
+_guards: WeakKeyDictionary[Optimizer, object] = WeakKeyDictionary()     # the latest of each
+
+
+class Diverged(RuntimeError):
+    """A training has diverged more often than was allowed."""
+
+
+class DivergenceGuard(Callback):
+    """Restore the last good weights when training diverges, and go on with shorter steps.
+
+    A callback of `Sequential.fit`, or, with an `optimizer`, an object for a loop of your own, which
+    calls `watch` after each step. Training has diverged
+
+    - at once, when a loss is NaN or infinite;
+    - when the mean of ten losses is more than ``1 + rise`` times the loss at the last good weights,
+      and the parameters are further from them than `reach` times their own length: a noisy loss
+      alone raises no alarm, nor do long steps that lower it;
+    - when parameters are not finite where a snapshot is due.
+
+    Every `every` steps all that a step changes is copied: parameters, state, masters, averages of
+    an `EMA` in the step, counters. Weights are good once as many steps more have passed without
+    alarm; so two copies are held, `nbytes` in all, and a retreat undoes 0 to ``2 * every`` steps.
+
+    Each retreat makes the steps ten times shorter, in each group of parameters: momentum m (beta1,
+    or all momenta) becomes ``1 - 10 (1 - m)``, at least 0, as in 0.99 → 0.9 → 0, since a step of
+    momentum is ``1 / (1 - m)`` times as long; `lr` is divided by what is left of the ten. With
+    dampening, which needs a momentum, `lr` alone is lowered. Whoever sets them anew later, such as
+    a `Scheduler`, undoes that.
+
+    Parameters
+    ----------
+    optimizer : Optimizer or GradientAccumulation, optional
+        With parameters, for a loop of your own. As a callback it takes the model's.
+    every : int, default 100
+    retries : int, default 5
+        So many retreats; the next alarm restores the weights and raises. 0 raises at the first.
+    rise : float, default 0.2
+        Above 0.
+    reach : float, default 1
+        At least 0.
+    also : list of ndarray
+        C-contiguous arrays to copy and restore besides, such as moving averages. A model's own
+        are known.
+    verbose : {0, 1}
+        1 says in words what each retreat does.
+
+    Attributes
+    ----------
+    events : list of dict
+        Of each retreat: ``"epoch"`` (None in a loop of your own) and ``"step"``, from 1, the losses
+        ``"before"`` and ``"loss"``, None if not finite, and the ``"text"`` that is printed.
+    diverged : tuple or None
+        Epoch and step, from 0, at which it gave up.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong, the optimizer has no `lr`, or `lr` or a momentum is a schedule,
+        which cannot be lowered.
+    Diverged
+        A RuntimeError: after so many retries, or if a loss is not finite at good weights, which
+        points to the data.
+
+    Examples
+    --------
+    >>> import numpy as np, fastmom as fm
+    >>> w, curvature = np.ones(2, np.float32), np.array([1.0, 10.0], np.float32)
+    >>> opt = fm.SGD([w], lr=0.5, momentum=0.99)
+    >>> guard = fm.DivergenceGuard(opt)
+    >>> for step in range(300):
+    ...     loss, gradient = float(curvature @ w**2) / 2, curvature * w
+    ...     _ = opt.step([gradient])
+    ...     _ = guard.watch(loss)
+    step 10: loss rose from 5.5 to 5.61e+07; back to the start, momentum 0.99 → 0.9
+    step 20: loss rose from 5.5 to 1.24e+08; back to the start, momentum 0.9 → 0
+    step 30: loss rose from 5.5 to 3.67e+10; back to the start, lr 0.5 → 0.05
+    >>> bool(np.abs(w).max() < 1e-5)
+    True
+    """
+
+    adds = ()
+    reads_batch_logs = False
+
+    def __init__(self, optimizer: Optimizer | GradientAccumulation | None = None, *,
+                 every: int = 100, retries: int = 5, rise: float = 0.2, reach: float = 1.0,
+                 also: Sequence[Array] = (), verbose: int = 1) -> None:
+        self.every, self.retries = integer("every", every, 1), integer("retries", retries, 0)
+        self.rise = number("rise", rise, 0.0, open_low=True)
+        self.reach = number("reach", reach, 0.0)
+        if isinstance(verbose, bool) or verbose not in (0, 1):
+            raise ValueError(f"verbose must be 0 (silent) or 1 (a line per retreat), not "
+                             f"{verbose!r}")
+        self.verbose, self.also = verbose, check_arrays(also)
+        self._optimizer: Optimizer | None = None
+        self._batches: GradientAccumulation | None = None
+        self._loaded = False
+        self._reset()
+        if optimizer is not None:
+            if isinstance(optimizer, GradientAccumulation):
+                self._batches, optimizer = optimizer, optimizer.optimizer
+            if not isinstance(optimizer, Optimizer):
+                raise TypeError(f"optimizer must be an Optimizer or GradientAccumulation, not "
+                                f"{optimizer!r}")
+            self._begin(optimizer, self.also)
+
+    def _reset(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.diverged: tuple[int | None, int] | None = None
+        self._place: tuple[int | None, int] = (None, -1)    # epoch and step, from 0
+
+    def _begin(self, optimizer: Optimizer, also: Sequence[Array]) -> None:
+        if self.retries:
+            check_lowerable(optimizer)
+        self._optimizer, self._copied = optimizer, list(also)
+        self._token = _guards[optimizer] = object()
+        self._good, self._next = Snapshot(optimizer, also), Snapshot(optimizer, also)
+        self.restart()
+
+    def restart(self) -> None:
+        """Take the weights for good as they are now, say after others were loaded.
+
+        Raises
+        ------
+        Diverged
+            If they are not finite and cannot be brought back.
+        RuntimeError
+            If there is no optimizer.
+        """
+        optimizer = self._checked()
+        if not finite(optimizer) and self._good.place is not None:
+            self._retreat("parameters became NaN or infinite", math.nan)
+        else:
+            self._good.take(-math.inf, self._place)
+            self._start_counting()
+
+    def _start_counting(self) -> None:
+        """Count from the good weights, which no step has changed."""
+        self._since, self._total, self._recent, self._n_recent = 0, 0.0, 0.0, 0
+        self._has_next = False
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the copies in bytes; 0 before there is an optimizer."""
+        return 0 if self._optimizer is None else self._good.nbytes + self._next.nbytes
+
+    # The watch ------------------------------------------------------------------------------------
+
+    def watch(self, loss: float) -> bool:
+        """Take the loss from which the step that was just done began.
+
+        Returns
+        -------
+        bool
+            False if training has diverged and was brought back.
+
+        Raises
+        ------
+        Diverged
+            If it cannot be brought back any more. The last good weights are restored.
+        RuntimeError
+            If there is no optimizer, or another guard has taken it over.
+        """
+        optimizer = self._checked()
+        if not self._good.fits():       # its parameters are others, or an EMA was added
+            self._begin(optimizer, self._copied)
+        if self._place[0] is None:
+            self._place = None, self._place[1] + 1
+        loss = float(loss)
+        if not math.isfinite(loss) and optimizer._options["nonfinite"] == "skip":
+            return True         # so is the step
+        if (reason := self._alarm(loss)) is None:
+            return True
+        self._retreat(reason, loss)
+        return False
+
+    def _checked(self) -> Optimizer:
+        if self._optimizer is None:
+            raise RuntimeError("this DivergenceGuard has no optimizer: pass one, or use it as a "
+                               "callback")
+        if _guards.get(self._optimizer) is not self._token:
+            raise RuntimeError("another DivergenceGuard watches this optimizer now: use one")
+        return self._optimizer
+
+    def _alarm(self, loss: float) -> str | None:
+        """Return what is wrong, in words."""
+        if not math.isfinite(loss):
+            return f"loss became {loss}"
+        if self._since == 0:        # measured at the good weights themselves
+            self._good.level = max(loss, self._good.level)
+        self._since += 1
+        self._total += loss
+        self._recent += loss
+        self._n_recent += 1
+        if self._n_recent < WINDOW and self._since % self.every:
+            return None
+        mean, self._recent, self._n_recent = self._recent / self._n_recent, 0.0, 0
+        level = self._good.level
+        if mean - level > self.rise * abs(level) and not self._good.reach() <= self.reach:
+            return f"loss rose from {level:.3g} to {mean:.3g}"
+        return None if self._since % self.every else self._keep()
+
+    def _keep(self) -> str | None:
+        """Take a snapshot; the one before it has stood the test."""
+        if not finite(self._checked()):
+            return "parameters became NaN or infinite"
+        if self._has_next:
+            self._good, self._next = self._next, self._good
+        self._has_next = False      # while it is written
+        self._next.take(self._total / self.every, self._place)
+        self._total, self._has_next = 0.0, True
+        return None
+
+    # The retreat ----------------------------------------------------------------------------------
+
+    def _retreat(self, reason: str, loss: float) -> None:
+        """Go back to the good weights, lower the hyper-parameters and say so; or raise."""
+        optimizer = self._checked()
+        untouched = self._since == 0
+        self._good.put_back()
+        self._start_counting()
+        if self._batches is not None:
+            self._batches.drop()
+        if untouched or len(self.events) >= self.retries:
+            self.diverged = self._place
+            raise Diverged(self._failure(reason, untouched))
+        lowered = lower(optimizer)
+        epoch, step = self._place
+        text = f"{self._words(self._place)}: {reason}; back to {self._back()}, {lowered}"
+        level = self._good.level
+        self.events.append({
+            "epoch": None if epoch is None else epoch + 1, "step": step + 1,
+            "before": level if math.isfinite(level) else None,
+            "loss": loss if math.isfinite(loss) else None, "text": text})
+        if self.verbose:
+            say(text)
+
+    def _failure(self, reason: str, untouched: bool) -> str:
+        if untouched:
+            return (f"{self._words(self._place)}: {reason} at weights that were good and that no "
+                    f"step has changed since: look at the data and the loss, not at momentum or lr")
+        tried = f" after {len(self.events)} retries" if self.events else ""
+        return f"{self._words(self._place)}: diverged{tried}: {reason}. Momentum: {ADVICE}"
+
+    def _words(self, place: tuple[int | None, int]) -> str:
+        epoch, step = place
+        return f"step {step + 1}" if epoch is None else f"epoch {epoch + 1}, step {step + 1}"
+
+    def _back(self) -> str:
+        epoch, step = self._good.place
+        if step < 0:
+            return "the start" if not epoch else f"the start of epoch {epoch + 1}"
+        return f"step {step + 1}" if epoch == self._place[0] else self._words((epoch, step))
+
+    # As a callback --------------------------------------------------------------------------------
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        if not self._loaded:
+            self._reset()
+        self._loaded = False
+        params = {id(p) for p in self.model.params}
+        moving = [w for w in self.model.weights if id(w) not in params]
+        self._begin(self.model.optimizer, [*self.also, *moving])
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self._place = epoch, -1
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        self._place = self._place[0], batch
+        self.watch(self.model.batch_losses[-1])
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Leave the steps whose loss was not finite out of the epoch's mean."""
+        if logs is not None and not math.isfinite(logs["loss"]):
+            kept = [loss for loss in self.model.batch_losses if math.isfinite(loss)]
+            logs["loss"] = sum(kept) / len(kept) if kept else math.nan
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the events, as data for JSON; what they have lowered is the optimizer's."""
+        return {"events": [dict(event) for event in self.events]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Count the retreats of an earlier training; the next can go back to its own start."""
+        check_state(state, ["events"])
+        events = state["events"]
+        if not (isinstance(events, list) and all(
+                isinstance(e, Mapping) and set(e) == {"epoch", "step", "before", "loss", "text"}
+                for e in events)):
+            raise ValueError(f"state['events'] must be a list of retreats, not {events!r}")
+        self._reset()
+        self.events, self._loaded = [dict(event) for event in events], True
+
+
+def check_arrays(arrays: Any) -> list[Array]:
+    """Return the arrays of `also` as a list."""
+    import numpy as np
+    if isinstance(arrays, np.ndarray) or not isinstance(arrays, Sequence):
+        raise TypeError(f"also must be a list of arrays, not {type(arrays).__name__}")
+    for i, array in enumerate(arrays):
+        if not (isinstance(array, np.ndarray) and array.flags.c_contiguous
+                and array.flags.writeable):
+            raise TypeError(f"also[{i}] must be a writable C-contiguous array")
+    return list(arrays)
