@@ -41,10 +41,9 @@ __all__ = ["Activation", "BatchNorm", "BatchNormalization", "BinaryCrossentropy"
            "Callback", "CategoricalCrossentropy", "Constant", "Dense", "Diverged",
            "DivergenceGuard", "Dropout", "EarlyStopping", "Flatten", "History", "Huber", "Input",
            "JSONLogger", "LambdaCallback", "Layer", "LeakyReLU", "LearningRateScheduler", "Loss",
-           "MeanAbsoluteError", "MeanSquaredError", "ModelCheckpoint", "MomentumScheduler", "Progress",
-           "ReduceLROnPlateau", "Rescaling",
-           "Scheduler", "Sequential", "SparseCategoricalCrossentropy", "TerminateOnNaN", "Weight",
-           "to_categorical"]
+           "MeanAbsoluteError", "MeanSquaredError", "ModelCheckpoint", "MomentumScheduler",
+           "Progress", "ReduceLROnPlateau", "Rescaling", "Scheduler", "Sequential",
+           "SparseCategoricalCrossentropy", "TerminateOnNaN", "Weight", "to_categorical"]
 
 
 def __getattr__(name: str) -> object:

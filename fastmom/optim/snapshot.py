@@ -17,7 +17,7 @@ PIECE = 1 << 16     # elements that are compared at a time
 class Snapshot:
     """Copies of parameters, their masters and 16-bit copies, state, averages and counters.
 
-    The memory is taken once: `take` and `put_back` allocate nothing.
+    The memory is taken once: `take` and `put_back` allocate no arrays.
 
     Parameters
     ----------
@@ -67,6 +67,12 @@ class Snapshot:
         self._counters = self._engine.steps.tolist(), self._engine.iterations
         self.level, self.place = level, place
 
+    def copy(self, other: Snapshot) -> None:
+        """Take over what another snapshot of the same optimizer holds."""
+        for own, held in zip(self._held, other._held, strict=True):
+            own[...] = held
+        self._counters, self.level, self.place = other._counters, other.level, other.place
+
     def put_back(self) -> None:
         """Bring all back to what it was; Ctrl-C is heard when that is done."""
         try:
@@ -103,3 +109,14 @@ class Snapshot:
 def finite(optimizer: Optimizer) -> bool:
     """Return whether all parameters are finite."""
     return all(np.isfinite(np.asarray(p)).all() for p in optimizer._bound_engine().params)
+
+
+def check_arrays(arrays: Any) -> tuple[Array, ...]:
+    """Return the arrays of `also`, or raise TypeError."""
+    if isinstance(arrays, np.ndarray) or not isinstance(arrays, Sequence):
+        raise TypeError(f"also must be a list of arrays, not {type(arrays).__name__}")
+    for i, array in enumerate(arrays):
+        if not (isinstance(array, np.ndarray) and array.flags.c_contiguous
+                and array.flags.writeable):
+            raise TypeError(f"also[{i}] must be a writable C-contiguous array")
+    return tuple(arrays)

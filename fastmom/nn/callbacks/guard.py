@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean, pstdev
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -12,11 +13,13 @@ from fastmom.nn.callbacks.base import Callback, Logs, check_state
 from fastmom.optim import Optimizer
 from fastmom.optim.accumulation import GradientAccumulation
 from fastmom.optim.lowering import check_lowerable, lower
-from fastmom.optim.snapshot import Snapshot, finite
+from fastmom.optim.snapshot import Snapshot, check_arrays, finite
 from fastmom.progress import say
 from fastmom.types import Array
 
 WINDOW = 10     # losses whose mean is compared
+WORSE = 3       # snapshots that are due in a row
+ERRORS = 6      # standard errors of a mean by which it is worse beyond doubt
 ADVICE = ("start with a low momentum and raise it; take 0.9 if unsure; lower it when training "
           "diverges, raise it when it is slow")
 
@@ -37,11 +40,15 @@ class DivergenceGuard(Callback):
     - when the mean of ten losses is more than ``1 + rise`` times the loss at the last good weights,
       and the parameters are further from them than `reach` times their own length: a noisy loss
       alone raises no alarm, nor do long steps that lower it;
+    - when the mean loss between two snapshots, three times in a row, is nearer to that at the
+      start than to the lowest such mean, and above this by more than noise explains: what had
+      been learned is lost, and training goes back to its start;
     - when parameters are not finite where a snapshot is due.
 
     Every `every` steps all that a step changes is copied: parameters, state, masters, averages of
     an `EMA` in the step, counters. Weights are good once as many steps more have passed without
-    alarm; so two copies are held, `nbytes` in all, and a retreat undoes 0 to ``2 * every`` steps.
+    alarm; so a retreat undoes at most ``2 * every`` steps, but for one to the start. Three copies
+    are held, of `nbytes` in all, and one is written every `every` steps.
 
     Each retreat makes the steps ten times shorter, in each group of parameters: momentum m (beta1,
     or all momenta) becomes ``1 - 10 (1 - m)``, at least 0, as in 0.99 → 0.9 → 0, since a step of
@@ -56,7 +63,7 @@ class DivergenceGuard(Callback):
     every : int, default 100
     retries : int, default 5
         So many retreats; the next alarm restores the weights and raises. 0 raises at the first.
-    rise : float, default 0.2
+    rise : float, default 0.1
         Above 0.
     reach : float, default 1
         At least 0.
@@ -104,7 +111,7 @@ class DivergenceGuard(Callback):
     reads_batch_logs = False
 
     def __init__(self, optimizer: Optimizer | GradientAccumulation | None = None, *,
-                 every: int = 100, retries: int = 5, rise: float = 0.2, reach: float = 1.0,
+                 every: int = 100, retries: int = 5, rise: float = 0.1, reach: float = 1.0,
                  also: Sequence[Array] = (), verbose: int = 1) -> None:
         self.every, self.retries = integer("every", every, 1), integer("retries", retries, 0)
         self.rise = number("rise", rise, 0.0, open_low=True)
@@ -135,7 +142,7 @@ class DivergenceGuard(Callback):
             check_lowerable(optimizer)
         self._optimizer, self._copied = optimizer, list(also)
         self._token = _guards[optimizer] = object()
-        self._good, self._next = Snapshot(optimizer, also), Snapshot(optimizer, also)
+        self._start, self._good, self._next = (Snapshot(optimizer, also) for _ in range(3))
         self.restart()
 
     def restart(self) -> None:
@@ -152,18 +159,21 @@ class DivergenceGuard(Callback):
         if not finite(optimizer) and self._good.place is not None:
             self._retreat("parameters became NaN or infinite", math.nan)
         else:
-            self._good.take(-math.inf, self._place)
+            for snapshot in self._start, self._good:
+                snapshot.take(-math.inf, self._place)
+            self._first = -math.inf
             self._start_counting()
 
     def _start_counting(self) -> None:
         """Count from the good weights, which no step has changed."""
-        self._since, self._total, self._recent, self._n_recent = 0, 0.0, 0.0, 0
-        self._has_next = False
+        self._since, self._recent = 0, list[float]()
+        self._losses: list[float] = []          # since the last snapshot was due
+        self._has_next, self._worse, self._best = False, 0, math.inf
 
     @property
     def nbytes(self) -> int:
         """Memory of the copies in bytes; 0 before there is an optimizer."""
-        return 0 if self._optimizer is None else self._good.nbytes + self._next.nbytes
+        return 0 if self._optimizer is None else 3 * self._good.nbytes
 
     # The watch ------------------------------------------------------------------------------------
 
@@ -209,14 +219,14 @@ class DivergenceGuard(Callback):
             return f"loss became {loss}"
         if self._since == 0:        # measured at the good weights themselves
             self._good.level = max(loss, self._good.level)
+            self._first = max(loss, self._first)
         self._since += 1
-        self._total += loss
-        self._recent += loss
-        self._n_recent += 1
-        if self._n_recent < WINDOW and self._since % self.every:
+        self._recent.append(loss)
+        if len(self._recent) < WINDOW and self._since % self.every:
             return None
-        mean, self._recent, self._n_recent = self._recent / self._n_recent, 0.0, 0
-        level = self._good.level
+        mean, level = fmean(self._recent), self._good.level
+        self._losses += self._recent
+        self._recent.clear()
         if mean - level > self.rise * abs(level) and not self._good.reach() <= self.reach:
             return f"loss rose from {level:.3g} to {mean:.3g}"
         return None if self._since % self.every else self._keep()
@@ -225,11 +235,21 @@ class DivergenceGuard(Callback):
         """Take a snapshot; the one before it has stood the test."""
         if not finite(self._checked()):
             return "parameters became NaN or infinite"
+        mean = fmean(self._losses)
+        error = pstdev(self._losses, mean) / math.sqrt(len(self._losses))
+        self._losses.clear()
+        self._best = min(mean, self._best)
+        if mean > max((self._best + self._first) / 2, self._best + ERRORS * error):
+            self._worse += 1        # such weights are not kept
+            if self._worse < WORSE:
+                return None
+            self._good.copy(self._start)        # the harm was done before
+            return f"loss crept from {self._best:.3g} to {mean:.3g}"
         if self._has_next:
             self._good, self._next = self._next, self._good
         self._has_next = False      # while it is written
-        self._next.take(self._total / self.every, self._place)
-        self._total, self._has_next = 0.0, True
+        self._next.take(mean, self._place)
+        self._worse, self._has_next = 0, True
         return None
 
     # The retreat ----------------------------------------------------------------------------------
@@ -310,15 +330,3 @@ class DivergenceGuard(Callback):
             raise ValueError(f"state['events'] must be a list of retreats, not {events!r}")
         self._reset()
         self.events, self._loaded = [dict(event) for event in events], True
-
-
-def check_arrays(arrays: Any) -> list[Array]:
-    """Return the arrays of `also` as a list."""
-    import numpy as np
-    if isinstance(arrays, np.ndarray) or not isinstance(arrays, Sequence):
-        raise TypeError(f"also must be a list of arrays, not {type(arrays).__name__}")
-    for i, array in enumerate(arrays):
-        if not (isinstance(array, np.ndarray) and array.flags.c_contiguous
-                and array.flags.writeable):
-            raise TypeError(f"also[{i}] must be a writable C-contiguous array")
-    return list(arrays)
