@@ -181,6 +181,10 @@ def begin(args: argparse.Namespace,
     elif crc32 != record.crc32:
         raise ValueError(f"--data {record.config['data']}: other samples than those of the "
                          f"checkpoint's training ({record.data})")
+    elif record.guard is not None:
+        record.guard.begin_with(make_model(
+            record.config, dataset.x_train.shape[1:], record.config["seed"],
+            make_optimizer(record.config["optimizer"], {})))
     if crew is not None and crew.rank:      # it has read what it needs
         args.checkpoint = None
     if args.checkpoint is not None:

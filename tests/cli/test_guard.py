@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import metrics_of, run, train
 
 import fastmom as fm
+from fastmom.cli.network import make_model, make_optimizer
+from fastmom.cli.resume import resumed
 
 BAD: list[object] = ["--lr", 20, "--momentum", 0.99, "--hidden", 16, "--batch-size", 4]
 
@@ -46,3 +49,24 @@ def test_resumed_to_the_same_bits(digits: Path, tmp_path: Path) -> None:
     models = [fm.nn.Sequential.load(sorted(d.iterdir())[-1]) for d in (whole, first)]
     assert len({b"".join(w.tobytes() for w in model.weights) for model in models}) == 1
     assert repr(models[0].optimizer) == repr(models[1].optimizer)
+
+
+def test_back_to_the_start_of_a_resumed_training(digits: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "saved"
+    assert run("--data", digits, "--hidden", 16, "--batch-size", 1, "--guard", "--epochs", 1,
+               "--checkpoint", saved) == 0
+    model, record = resumed(saved)
+    fresh = make_model(record.config, (28, 28), 0, make_optimizer("sgd", {}))
+    record.guard.begin_with(fresh)
+    record.guard.set_model(model)
+    record.guard.on_train_begin()
+    assert not np.array_equal(model.params[0], fresh.params[0])
+    assert record.guard._first > record.guard._best > 0     # as they were
+    losses = [record.guard._first] * 300
+    record.guard.on_epoch_begin(1)
+    for loss in losses:
+        record.guard.watch(loss)
+    (event,) = record.guard.events
+    assert event["text"].endswith("; back to the start, momentum 0.9 → 0")
+    assert all(map(np.array_equal, model.params, fresh.params))
+    assert model.optimizer.iterations == 0

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from fastmom.checks import integer, number
 from fastmom.nn.callbacks.base import Callback, Logs, check_state
+from fastmom.nn.callbacks.monitor import number_or_none
 from fastmom.optim import Optimizer
 from fastmom.optim.accumulation import GradientAccumulation
 from fastmom.optim.lowering import check_lowerable, lower
@@ -122,7 +123,8 @@ class DivergenceGuard(Callback):
         self.verbose, self.also = verbose, check_arrays(also)
         self._optimizer: Optimizer | None = None
         self._batches: GradientAccumulation | None = None
-        self._loaded = False
+        self._loaded: tuple[float, float, int] | None = None
+        self._first, self._best, self._worse = -math.inf, math.inf, 0
         self._reset()
         if optimizer is not None:
             if isinstance(optimizer, GradientAccumulation):
@@ -155,20 +157,24 @@ class DivergenceGuard(Callback):
         RuntimeError
             If there is no optimizer.
         """
-        optimizer = self._checked()
-        if not finite(optimizer) and self._good.place is not None:
+        if self._hold():
+            self._start.copy(self._good)
+            self._first, self._best, self._worse = -math.inf, math.inf, 0
+
+    def _hold(self) -> bool:
+        """Take the weights for good, but keep the start; return whether they are finite."""
+        if not finite(self._checked()) and self._good.place is not None:
             self._retreat("parameters became NaN or infinite", math.nan)
-        else:
-            for snapshot in self._start, self._good:
-                snapshot.take(-math.inf, self._place)
-            self._first = -math.inf
-            self._start_counting()
+            return False
+        self._good.take(-math.inf, self._place)
+        self._start_counting()
+        return True
 
     def _start_counting(self) -> None:
         """Count from the good weights, which no step has changed."""
         self._since, self._recent = 0, list[float]()
         self._losses: list[float] = []          # since the last snapshot was due
-        self._has_next, self._worse, self._best = False, 0, math.inf
+        self._has_next = False
 
     @property
     def nbytes(self) -> int:
@@ -260,6 +266,7 @@ class DivergenceGuard(Callback):
         untouched = self._since == 0
         self._good.put_back()
         self._start_counting()
+        self._best, self._worse = math.inf, 0
         if self._batches is not None:
             self._batches.drop()
         if untouched or len(self.events) >= self.retries:
@@ -296,12 +303,14 @@ class DivergenceGuard(Callback):
     # As a callback --------------------------------------------------------------------------------
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        if not self._loaded:
+        loaded, self._loaded = self._loaded, None
+        if loaded is None:
             self._reset()
-        self._loaded = False
         params = {id(p) for p in self.model.params}
         moving = [w for w in self.model.weights if id(w) not in params]
         self._begin(self.model.optimizer, [*self.also, *moving])
+        if loaded is not None:
+            self._first, self._best, self._worse = loaded
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._place = epoch, -1
@@ -317,16 +326,25 @@ class DivergenceGuard(Callback):
             logs["loss"] = sum(kept) / len(kept) if kept else math.nan
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the events, as data for JSON; what they have lowered is the optimizer's."""
-        return {"events": [dict(event) for event in self.events]}
+        """Return the events and the losses to compare with, as data for JSON.
+
+        What was lowered is the optimizer's.
+        """
+        first, best = (x if math.isfinite(x) else None for x in (self._first, self._best))
+        return {"events": [dict(event) for event in self.events], "first": first, "best": best,
+                "worse": self._worse}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Count the retreats of an earlier training; the next can go back to its own start."""
-        check_state(state, ["events"])
-        events = state["events"]
+        check_state(state, list(self.state_dict()))
+        first, best = (number_or_none(f"state[{name!r}]", state[name]) for name in
+                       ("first", "best"))
+        worse, events = integer("state['worse']", state["worse"], 0), state["events"]
         if not (isinstance(events, list) and all(
                 isinstance(e, Mapping) and set(e) == {"epoch", "step", "before", "loss", "text"}
                 for e in events)):
             raise ValueError(f"state['events'] must be a list of retreats, not {events!r}")
         self._reset()
-        self.events, self._loaded = [dict(event) for event in events], True
+        self.events = [dict(event) for event in events]
+        self._loaded = (-math.inf if first is None else first, math.inf if best is None else best,
+                        worse)
