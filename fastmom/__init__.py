@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fastmom.config import show_config as show_config
     from fastmom.kernels.row_grads import RowGrad as RowGrad
     from fastmom.kernels.sums import WeightedSum as WeightedSum
+    from fastmom.nn.callbacks.guard import DivergenceGuard as DivergenceGuard
     from fastmom.optim import LAMB as LAMB
     from fastmom.optim import LARS as LARS
     from fastmom.optim import QHM as QHM
@@ -54,6 +55,7 @@ __version__ = "0.1.0"
 # The module that a name is imported from when it is first used; optimizers are in fastmom.optim. So
 # `import fastmom` is quick, and the program can catch what happens while the rest loads.
 LAZY = {
+    "DivergenceGuard": "fastmom.nn.callbacks.guard",
     "EMA": "fastmom.optim.ema",
     "ExponentialSmoothing": "fastmom.smoothing",
     "GradientAccumulation": "fastmom.optim.accumulation",

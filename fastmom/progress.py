@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from importlib.util import find_spec
 from typing import Any, TextIO
 
@@ -25,3 +26,13 @@ def progress_bar(stream: TextIO, total: int, title: str, **options: Any) -> Any:
     columns, rows = shutil.get_terminal_size()
     return require_tqdm()(total=total, desc=title, leave=False, file=stream, ncols=columns,
                           nrows=rows, **options)
+
+
+def say(text: str) -> None:
+    """Print a line at once, above a progress bar if there is one."""
+    tqdm = sys.modules.get("tqdm")      # loaded, if there is a bar
+    if tqdm is None:
+        print(text, flush=True)
+    else:
+        tqdm.tqdm.write(text)
+        sys.stdout.flush()

@@ -41,7 +41,8 @@ from fastmom.cli.options import (
     word,
 )
 from fastmom.nn.callbacks.base import Logs
-from fastmom.optim import OPTIMIZERS, Optimizer
+from fastmom.optim import Optimizer
+from fastmom.optim.named import NAMES, PRESETS, kind_of
 from fastmom.plot.style import COLOURS, SUFFIXES, new_figure
 from fastmom.progress import can_show_bars, progress_bar
 
@@ -60,8 +61,8 @@ def add(commands: Any) -> None:
     either.add_argument(
         "--momentum", nargs="+", default=MOMENTA, metavar="M", type=MOMENTUM,
         help=f"momenta of SGD (default: {' '.join(f'{m:g}' for m in MOMENTA)})")
-    either.add_argument("--optimizer", nargs="+", type=word(OPTIMIZERS), metavar="NAME",
-                        help=f"of {', '.join(sorted(OPTIMIZERS))}, as fastmom train has them")
+    either.add_argument("--optimizer", nargs="+", type=word(NAMES), metavar="NAME",
+                        help=f"of {', '.join(sorted(NAMES))}, as fastmom train has them")
     option("--seeds", type=POSITIVE, default=3, metavar="N",
            help="train each from the seeds 0 to N - 1 (default: 3)")
     option("--lr", type=float, default=argparse.SUPPRESS,
@@ -174,7 +175,8 @@ def make_methods(args: argparse.Namespace) -> dict[str, Callable[[], Optimizer]]
         return {f"momentum {m:g}": partial(make_optimizer, "sgd", {**vars(args), "momentum": m})
                 for m in given}
     others = {name: value for name, value in vars(args).items() if name != "momentum"}
-    return {OPTIMIZERS[name].__name__: partial(make_optimizer, name, others) for name in given}
+    return {name if name in PRESETS else kind_of(name).__name__:
+            partial(make_optimizer, name, others) for name in given}
 
 
 def trainings(methods: Mapping[str, Callable[[], Optimizer]], settings: Mapping[str, Any],

@@ -10,7 +10,8 @@ from typing import Any
 from fastmom import data, nn
 from fastmom.cli.options import option_of
 from fastmom.extras import need
-from fastmom.optim import OPTIMIZERS, Optimizer
+from fastmom.optim import Optimizer
+from fastmom.optim.named import kind_of, make
 from fastmom.optim.schedules import ReduceOnPlateau, Schedule
 
 # Hyper-parameters that are options, and defaults that are not the optimizer's own.
@@ -39,7 +40,7 @@ def make_optimizer(name: str, given: Mapping[str, Any]) -> Optimizer:
     ValueError
         Naming the option, if the optimizer has no such hyper-parameter or not with this value.
     """
-    cls: Any = OPTIMIZERS[name]
+    cls = kind_of(name)
     hyper = {name: given[name] for name in HYPER if name in given}
     for option, value in hyper.items():
         if not hasattr(cls, option):
@@ -49,7 +50,7 @@ def make_optimizer(name: str, given: Mapping[str, Any]) -> Optimizer:
     hyper |= {name: value.start for name, value in hyper.items()
               if isinstance(value, ReduceOnPlateau)}        # a callback sets the rest
     try:
-        optimizer: Optimizer = cls(**DEFAULTS.get(name, {}) | hyper)
+        optimizer = make(name, DEFAULTS.get(name, {}) | hyper)
     except (TypeError, ValueError) as error:
         for option in hyper:
             if (said := re.sub(rf"\b{option} must", "must", str(error))) != str(error):

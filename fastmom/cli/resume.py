@@ -19,19 +19,20 @@ from fastmom import checkpoint, nn
 from fastmom.checkpoint import CheckpointError
 from fastmom.checks import integer
 from fastmom.cli.files import writing
+from fastmom.cli.guard import Guard
 from fastmom.cli.network import HYPER, shown
 from fastmom.cli.options import NATURAL, POSITIVE, SHARE, option_of, word
 from fastmom.data import Dataset
 from fastmom.nn import saving
 from fastmom.nn.callbacks.base import Logs
-from fastmom.optim import OPTIMIZERS
+from fastmom.optim.named import NAMES
 from fastmom.optim.schedules import ReduceOnPlateau, Schedule
 
 FORMAT = 2      # of `Record.state`; 1 was that of version 0.1
 NAME = re.compile(r"checkpoint-\d{8,}\.npz")
 # The checks of the options that decide the result, for those read from a checkpoint.
 READ: dict[str, Callable[[str], Any]] = {
-    "data": str, "optimizer": word(OPTIMIZERS), "epochs": POSITIVE, "batch_size": POSITIVE,
+    "data": str, "optimizer": word(NAMES), "epochs": POSITIVE, "batch_size": POSITIVE,
     "dropout": SHARE, "seed": NATURAL, "validation_split": SHARE}
 
 
@@ -47,7 +48,8 @@ class Record(nn.History):
     losses : array of float32
         The loss of each step: as precise as a plot needs, in half the room.
     observers : dict of Callback
-        The callbacks whose state belongs to the training, by name.
+        The schedules that follow the validation, by name.
+    guard : Guard or None
     written : list
         The checkpoints of earlier runs: name, bytes, time of modification.
     source : Path or None
@@ -60,6 +62,7 @@ class Record(nn.History):
         self.data, self.crc32 = "", 0
         self.losses = array("f")
         self.observers = find_observers(self.config)
+        self.guard = Guard() if self.config.get("guard") else None
         self.written: list[Any] = []
         self.source: Path | None = None
         self._pending = False
@@ -94,7 +97,8 @@ class Record(nn.History):
         losses = base64.b64encode(self.losses.tobytes()).decode("ascii")
         return {"train": FORMAT, "config": self.config, "data": self.data, "crc32": self.crc32,
                 "history": dict(self.history), "seconds": self.seconds, "losses": losses,
-                "observers": {name: o.state_dict() for name, o in self.observers.items()}}
+                "observers": {name: o.state_dict() for name, o in self.observers.items()},
+                **({} if self.guard is None else {"guard": self.guard.state_dict()})}
 
     @classmethod
     def restored(cls, state: Any, epochs: int | None) -> Record:
@@ -123,6 +127,8 @@ class Record(nn.History):
         record.losses.frombytes(base64.b64decode(state["losses"], validate=True))
         for name, observer in record.observers.items():
             observer.load_state_dict(state["observers"][name])
+        if record.guard is not None:
+            record.guard.load_state_dict(state["guard"])
         record.written = [[name, size, time] for name, size, time in state["written"]
                           if NAME.fullmatch(name)]
         return record
@@ -156,6 +162,8 @@ def check_config(config: Any) -> None:
             raise ValueError(f"its option {name} is wrong: {error}") from None
         if not good:
             raise ValueError(f"its option {name} is {config[name]!r}")
+    if config.get("guard", True) is not True:
+        raise ValueError(f"its option guard is {config['guard']!r}")
     hidden = config["hidden"]
     if not isinstance(hidden, list) or not hidden:
         raise ValueError(f"its option hidden is {hidden!r}")

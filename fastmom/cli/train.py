@@ -11,6 +11,7 @@ from fastmom import data, nn
 from fastmom.cli import distributed, resume
 from fastmom.cli.distributed import Crew
 from fastmom.cli.files import check_directory, check_targets, finite, writing
+from fastmom.cli.guard import Guard, check_guard, tell
 from fastmom.cli.interrupt import Interrupt
 from fastmom.cli.network import (
     HYPER,
@@ -41,10 +42,11 @@ from fastmom.cli.report import Recording, recorder, report
 from fastmom.cli.resume import Checkpoints, Record, found
 from fastmom.cli.schedules import HELP, schedule
 from fastmom.extras import need
-from fastmom.optim import OPTIMIZERS
+from fastmom.optim.named import NAMES
 from fastmom.plot.style import SUFFIXES, new_figure
 
 DEFAULTS: dict[str, Any] = {**SETTINGS, "optimizer": "sgd", "seed": 0, "validation_split": 0.0}
+OPTIONS = (*DEFAULTS, *HYPER, "guard")      # those that decide the result
 KEEP = 3
 NEEDS = {"smooth": "plot", "keep": "checkpoint", "resume": "checkpoint", "timeout": "distributed"}
 
@@ -59,8 +61,9 @@ def add(commands: Any) -> None:
     add_options(train)
     absent: dict[str, Any] = {"default": argparse.SUPPRESS}
     option = train.add_argument
-    option("--optimizer", type=word(OPTIMIZERS), metavar="NAME", **absent,
-           help=f"{', '.join(sorted(OPTIMIZERS))} (default: sgd)")
+    option("--optimizer", type=word(NAMES), metavar="NAME", **absent,
+           help=f"{', '.join(sorted(NAMES))} (default: sgd); momentum is sgd without more than "
+                "a momentum of 0.9")
     for name, help in (
             ("lr", "learning rate (default: 0.01 with SGD, else the optimizer's)"),
             ("momentum", "0 to 1; start low and raise it (default: 0.9 with SGD)")):
@@ -94,6 +97,9 @@ def add(commands: Any) -> None:
            help="go on from the latest whole checkpoint, to the same result as without a break: "
                 "options are what they were then, but --epochs may be more; name the files to "
                 "write again, they are written whole")
+    option("--guard", action="store_const", const=True, **absent,
+           help="do not end a training that diverges: go back to the last good weights, lower "
+                "momentum, then lr, and go on, up to five times")
     distributed.add_options(train)
     train.set_defaults(run=run, parser=train)
 
@@ -117,6 +123,8 @@ def train(args: argparse.Namespace, crew: Crew | None) -> int:
             record.config, shares(dataset, record.config["validation_split"])[0])
         status, diverged = fit(model, dataset, record, args, crew, recording)
         test = evaluate_test(model, dataset, record, status)
+    if record.guard is not None:
+        diverged["guard"] = record.guard.events
     write(args, record, model.optimizer, {**test, **diverged})
     if recording is not None:
         report(args.report, recording, [f"{dataset.reason}\n{about}", settings_line(
@@ -130,7 +138,7 @@ def begin(args: argparse.Namespace,
           crew: Crew | None) -> tuple[nn.Sequential, data.Dataset, Record, str]:
     """Make the model, new or from a checkpoint; raise for all that can be known to be wrong."""
     check_files(args)
-    given = {name: value for name, value in vars(args).items() if name in (*DEFAULTS, *HYPER)}
+    given = {name: value for name, value in vars(args).items() if name in OPTIONS}
     model = None
     if args.resume:
         model, record = resume.resumed(args.checkpoint)
@@ -140,10 +148,15 @@ def begin(args: argparse.Namespace,
         settings = DEFAULTS | given
         optimizer = make_optimizer(settings["optimizer"], given)
         record = Record({**settings, **hyper_of(optimizer, given)})
+        if record.guard is not None:
+            check_guard(optimizer, record.observers)
     record.config["threads"] = args.threads
     check_plateaus(record)
     if crew is not None:
         crew.check(record.config)
+        if record.guard is not None:
+            raise ValueError("--guard watches the training of one process: leave --distributed "
+                             "out")
     dataset = load_data(record.config["data"])
     crc32 = resume.fingerprint(dataset) if args.checkpoint or crew is not None else 0
     about = describe(dataset, record.config)
@@ -154,6 +167,10 @@ def begin(args: argparse.Namespace,
     elif crc32 != record.crc32:
         raise ValueError(f"--data {record.config['data']}: other samples than those of the "
                          f"checkpoint's training ({record.data})")
+    elif record.guard is not None:
+        record.guard.begin_with(make_model(
+            record.config, dataset.x_train.shape[1:], record.config["seed"],
+            make_optimizer(record.config["optimizer"], {})))
     if crew is not None and crew.rank:      # it has read what it needs
         args.checkpoint = None
     if args.checkpoint is not None:
@@ -203,7 +220,8 @@ def fit(model: nn.Sequential, dataset: data.Dataset, record: Record, args: argpa
         crew: Crew | None, recording: Recording | None) -> tuple[int, dict[str, Any]]:
     """Train the epochs that are left; return the exit status, and where it has diverged."""
     config, done = record.config, len(record.epoch)
-    interrupt, stop = Interrupt() if crew is None else crew.signal, nn.TerminateOnNaN()
+    interrupt = Interrupt() if crew is None else crew.signal
+    stop = nn.TerminateOnNaN() if crew is not None else record.guard or Guard(retries=0)
     callbacks = [stop, *record.observers.values(), record, *start_log(args.log, record, model)]
     if recording is not None:
         callbacks.append(recording)
@@ -219,12 +237,14 @@ def fit(model: nn.Sequential, dataset: data.Dataset, record: Record, args: argpa
                       callbacks=[*callbacks, interrupt], **held_out)
     except KeyboardInterrupt:
         interrupt.asked = True
+    except nn.Diverged as error:
+        tell(stop.diverged or (0, 0), error, record.guard is not None)
     if interrupt.asked:
         print(f"interrupted after {len(record.epoch)} of {config['epochs']} epochs")
         return INTERRUPTED, {}
     if stop.diverged is not None:
-        epoch, step = stop.diverged
-        return DIVERGED, {"diverged": {"epoch": epoch + 1, "step": step + 1}}
+        at, step = stop.diverged
+        return DIVERGED, {"diverged": {"epoch": (at or 0) + 1, "step": step + 1}}
     return OK, {}
 
 

@@ -4,6 +4,8 @@ from fastmom.nn.activations import LeakyReLU
 from fastmom.nn.callbacks import (
     Callback,
     CSVLogger,
+    Diverged,
+    DivergenceGuard,
     EarlyStopping,
     History,
     JSONLogger,
@@ -36,12 +38,12 @@ from fastmom.nn.normalization import BatchNorm as BatchNormalization
 from fastmom.nn.stack import Input
 
 __all__ = ["Activation", "BatchNorm", "BatchNormalization", "BinaryCrossentropy", "CSVLogger",
-           "Callback", "CategoricalCrossentropy", "Constant", "Dense", "Dropout", "EarlyStopping",
-           "Flatten", "History", "Huber", "Input", "JSONLogger", "LambdaCallback", "Layer",
-           "LeakyReLU", "LearningRateScheduler", "Loss", "MeanAbsoluteError", "MeanSquaredError",
-           "ModelCheckpoint", "MomentumScheduler", "Progress", "ReduceLROnPlateau", "Rescaling",
-           "Scheduler", "Sequential", "SparseCategoricalCrossentropy", "TerminateOnNaN", "Weight",
-           "to_categorical"]
+           "Callback", "CategoricalCrossentropy", "Constant", "Dense", "Diverged",
+           "DivergenceGuard", "Dropout", "EarlyStopping", "Flatten", "History", "Huber", "Input",
+           "JSONLogger", "LambdaCallback", "Layer", "LeakyReLU", "LearningRateScheduler", "Loss",
+           "MeanAbsoluteError", "MeanSquaredError", "ModelCheckpoint", "MomentumScheduler",
+           "Progress", "ReduceLROnPlateau", "Rescaling", "Scheduler", "Sequential",
+           "SparseCategoricalCrossentropy", "TerminateOnNaN", "Weight", "to_categorical"]
 
 
 def __getattr__(name: str) -> object:

@@ -11,8 +11,9 @@ from fastmom.nn.loop import Task
 from fastmom.nn.losses import get_loss
 from fastmom.nn.metrics import get_metric
 from fastmom.nn.stack import Stack
-from fastmom.optim import OPTIMIZERS, Optimizer
+from fastmom.optim import Optimizer
 from fastmom.optim.groups import have_arrays
+from fastmom.optim.named import NAMES, make
 
 # The loss of a model that says none, by its last activation
 LOSS_OF = {"softmax": "sparse_categorical_crossentropy", "sigmoid": "binary_crossentropy"}
@@ -52,11 +53,10 @@ def _optimizer(given: Any, hyper: Mapping[str, Any]) -> Optimizer:
         return given
     if not isinstance(given, str):
         raise TypeError(f"optimizer must be a name or an Optimizer, not {given!r}")
-    if given.lower() not in OPTIMIZERS:
-        raise ValueError(f"optimizer must be one of {', '.join(map(repr, OPTIMIZERS))} or an "
+    if given.lower() not in NAMES:
+        raise ValueError(f"optimizer must be one of {', '.join(map(repr, sorted(NAMES)))} or an "
                          f"Optimizer, not {given!r}")
-    made: Optimizer = OPTIMIZERS[given.lower()](**hyper)
-    return made
+    return make(given.lower(), hyper)
 
 
 def _last_activation(stack: Stack) -> str:

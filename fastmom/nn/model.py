@@ -132,8 +132,9 @@ class Sequential(Network):
         Parameters
         ----------
         optimizer : Optimizer or str
-            An optimizer without params, which is bound to this model's, or its name. One that has
-            `params` of this model already, all and in their order, may have them in groups.
+            An optimizer without params, which is bound to this model's, or its name in lower case;
+            ``"momentum"`` is `SGD` with a momentum of 0.9, the one to take when unsure. One that
+            has `params` of this model already, all and in their order, may have them in groups.
         loss : str or Loss, optional
             "sparse_categorical_crossentropy", "categorical_crossentropy", "binary_crossentropy",
             "mean_squared_error" ("mse"), "mean_absolute_error" ("mae") or "huber". By default what

@@ -117,10 +117,17 @@ class GradientAccumulation:
             return self.optimizer.step([_mean(s, rows) for s, rows
                                         in zip(self._sums, touched, strict=True)])
         finally:
-            self.pending, self._given = 0, [False] * len(self._sums)
-            for s, rows in zip(self._sums, touched, strict=True):
-                if rows is not False:
-                    s[... if rows is True else rows] = 0
+            self._clear(touched)
+
+    def drop(self) -> None:
+        """Drop what was added since the last step."""
+        self._clear([had is not False for had in self._given])
+
+    def _clear(self, touched: list[Any]) -> None:
+        self.pending, self._given = 0, [False] * len(self._sums)
+        for s, rows in zip(self._sums, touched, strict=True):
+            if rows is not False:
+                s[... if rows is True else rows] = 0
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_adder"}
