@@ -42,9 +42,13 @@ static inline const char *fm_openmp_library(void) {
 static inline const char *fm_openmp_library(void) { return ""; }
 #endif
 
-/* Ask for the cache line of an address that may not be read yet. */
+/* Ask for the cache line of an address that may not be read yet. Without the empty statement GCC
+   takes a function that does nothing else for one without effect, and leaves out its calls. */
 #if defined(__GNUC__) || defined(__clang__)
-static inline void fm_prefetch(const char *address) { __builtin_prefetch(address, 1); }
+static inline void fm_prefetch(const char *address) {
+    __builtin_prefetch(address, 1);
+    __asm__ volatile("");
+}
 #else
 static inline void fm_prefetch(const char *address) { (void)address; }
 #endif

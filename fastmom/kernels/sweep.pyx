@@ -14,12 +14,13 @@ from fastmom.kernels.rules cimport (LANES, MAX_ARRAYS, SIDE_BY_SIDE, Direction, 
                                     Update)
 from fastmom.kernels.system cimport fm_float_mode, fm_flush_begin, fm_flush_end
 from fastmom.kernels.team cimport spread
-from fastmom.kernels.touched cimport ask_ahead, collect, gather, place_of, rest_of_row
+from fastmom.kernels.touched cimport ask_ahead, ask_for, collect, gather, place_of, rest_of_row
 
 cdef enum:
     RUN = 64                # chunks taken in ascending order, also when the sweep goes backward
     PIECE = 1024            # elements of gradients loaded at a time
     MULTIPLIED = 256        # so few that the processor reads ahead in one loop during the other
+    LATER = 4 * MULTIPLIED  # by so many the memory is asked before
     STAGED = 512            # elements decoded, updated and encoded at a time: whole blocks
     BUFFER = 4 * STAGED + LINE      # bytes of one array's; no two start at the same place of a page
     SERIAL_BELOW = 32768    # elements: below this, waking a team costs more than it saves
@@ -149,6 +150,8 @@ cdef inline void update(const Plan* plan, const Tensor* t, const Chunk* chunk, c
         if t.sources == ROWS:
             size, place = min(size, rest_of_row(t, start)), place_of(plan, t, start)
             ask_ahead(plan, t, start)
+        elif t.look:
+            ask_on(plan, t, start, size)
         point(plan, t, a, place)
         widen(plan, t, a, start, size, scratch)
         load(plan, t, a, size, scratch)
@@ -178,6 +181,16 @@ cdef inline Py_ssize_t piece(const Plan* plan, const Tensor* t) noexcept nogil:
     if t.sources or loaded(plan, t) or t.format[GRADIENT] or t.copy != NULL:
         return PIECE
     return MULTIPLIED if t.look else CHUNK + LINE if plan.average else t.size
+
+
+cdef inline void ask_on(const Plan* plan, const Tensor* t, Py_ssize_t start,
+                        Py_ssize_t size) noexcept nogil:
+    """Ask the memory for a later piece: the hardware guesses little of loops that take turns."""
+    cdef char* a[MAX_ARRAYS]
+    cdef int j
+    point(plan, t, a, start + LATER)
+    for j in range(plan.n_arrays):
+        ask_for(a[j], (size >> t.shift[j]) * t.item[j])
 
 
 cdef inline void multiply(const Plan* plan, const Tensor* t, char** a, Py_ssize_t start,

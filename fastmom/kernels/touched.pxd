@@ -88,15 +88,19 @@ cdef inline void collect(const Plan* plan, const Tensor* t, Py_ssize_t start, Py
 
 cdef inline void ask_ahead(const Plan* plan, const Tensor* t, Py_ssize_t element) noexcept nogil:
     """Ask the memory for a row that comes later: the hardware cannot guess where it is."""
-    cdef Py_ssize_t later = element + AHEAD * t.width, place, i
+    cdef Py_ssize_t later = element + AHEAD * t.width, place
     cdef int j
-    cdef const char* first
     if later >= t.extent:
         return
     place = place_of(plan, t, later)
     for j in range(plan.n_arrays):
         if used(plan, t, j):
-            first, i = t.data[j] + place * t.item[j], 0
-            while i < t.width * t.item[j]:
-                fm_prefetch(first + i)
-                i += LINE
+            ask_for(t.data[j] + place * t.item[j], t.width * t.item[j])
+
+
+cdef inline void ask_for(const char* first, Py_ssize_t size) noexcept nogil:
+    """Ask the memory for so many bytes."""
+    cdef Py_ssize_t i = 0
+    while i < size:
+        fm_prefetch(first + i)
+        i += LINE
