@@ -2,7 +2,8 @@
 
 cdef enum:
     ASKED = 256             # elements asked for together,
-    AHEAD = 8192            # so many bytes before: the hardware reads less far ahead of one array
+    FAR = 8192              # so many bytes before: the hardware reads less far ahead of one array
+
 
 cdef void load(real* out, const real* g, Py_ssize_t n, const double* scale,
                double limit) noexcept nogil:
@@ -29,10 +30,30 @@ cdef void rescale(real* out, const real* g, Py_ssize_t n, const double* scale,
         out[i] = low if low > h else h
 
 
-cdef inline void add_products(const real* x, const stored* v, Py_ssize_t n,
-                              double* lanes) noexcept nogil:
-    # lanes += x v, in sixteen lanes, whose sum is left to the caller: vectorises without
-    # reassociation, same bits everywhere
+cdef double square_sum(const real* x, Py_ssize_t n) noexcept nogil:
+    # Sixteen lanes, added in a fixed order: vectorises without reassociation, same bits everywhere.
+    cdef double lane[16]
+    cdef double total
+    cdef Py_ssize_t i, j, start = 0
+    for j in range(16):
+        lane[j] = 0
+    while start < n:
+        for i in range(ASKED * <int>sizeof(real) // 64):
+            fm_prefetch(<const char*>(x + start) + FAR + 64 * i)
+        for i in range(start // 16, min(start + ASKED, n) // 16):
+            for j in range(16):
+                lane[j] += <double>x[16 * i + j] * <double>x[16 * i + j]
+        start += ASKED
+    for j in range(n % 16):
+        lane[j] += <double>x[n - n % 16 + j] * <double>x[n - n % 16 + j]
+    total = 0
+    for j in range(16):
+        total += lane[j]
+    return total
+
+
+cdef void add_products(const real* x, const stored* v, Py_ssize_t n, double* lanes) noexcept nogil:
+    # lanes += x v, in as many lanes; the sum of the lanes is left to the caller
     cdef double lane[16]    # which no store to memory can change
     cdef Py_ssize_t i, j
     for j in range(16):
@@ -44,23 +65,6 @@ cdef inline void add_products(const real* x, const stored* v, Py_ssize_t n,
         lane[j] += <double>x[n - n % 16 + j] * <double><real>v[n - n % 16 + j]
     for j in range(16):
         lanes[j] = lane[j]
-
-
-cdef double square_sum(const real* x, Py_ssize_t n) noexcept nogil:
-    # As products, in pieces that end with a whole group of lanes, and the lanes added in order
-    cdef double lane[16]
-    cdef double total = 0
-    cdef Py_ssize_t start = 0, i
-    for i in range(16):
-        lane[i] = 0
-    while start < n:
-        for i in range(ASKED * <int>sizeof(real) // 64):
-            fm_prefetch(<const char*>(x + start) + AHEAD + 64 * i)
-        add_products(x + start, x + start, min(<Py_ssize_t>ASKED, n - start), lane)
-        start += ASKED
-    for i in range(16):
-        total += lane[i]
-    return total
 
 
 cdef extern from "sums.h" namespace "fm" nogil:
