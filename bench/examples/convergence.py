@@ -35,6 +35,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fastmom as fm
+from fastmom.plot.style import new_figure
 
 CONDITIONS = [10.0 ** power for power in range(1, 7)]
 DIRECTIONS = 50
@@ -97,14 +98,6 @@ def measure() -> list[dict[str, Any]]:
     return rows
 
 
-def new_figure() -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise SystemExit('--plot needs matplotlib: pip install "fastmom[plot]"') from None
-    return Figure(figsize=(8, 5.5), layout="constrained")
-
-
 def draw(figure: Any, rows: list[dict[str, Any]]) -> None:
     axes = figure.add_subplot(xscale="log", yscale="log")
     # Colors that the colour-blind tell apart, and how high the label stands beside the last point
@@ -143,7 +136,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE.png")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
-    figure = new_figure() if args.plot else None    # before the work, lest it be in vain
+    figure = new_figure(8, 5.5) if args.plot else None    # before the work, lest it be in vain
     rows = measure()
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n")

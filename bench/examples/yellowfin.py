@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 import fastmom as fm
+from fastmom.plot.style import new_figure
 
 CONDITIONS = [2.0, 4.0, 10.0, 30.0, 100.0, 300.0, 1000.0]
 STEPS, DIRECTIONS, BETA, FACTOR = 3000, 10, 0.995, 0.001
@@ -134,14 +135,6 @@ def measure_networks() -> dict[str, Any]:
 
 # Figure -------------------------------------------------------------------------------------------
 
-def new_figure() -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise SystemExit('--plot needs matplotlib: pip install "fastmom[plot]"') from None
-    return Figure(figsize=(13, 4.4), layout="constrained")
-
-
 def draw(figure: Any, rows: list[dict[str, float]], networks: dict[str, Any]) -> None:
     left, *right = figure.subplots(1, 3, width_ratios=[1.25, 1, 1])
     x = np.geomspace(CONDITIONS[0], CONDITIONS[-1], 100)
@@ -179,7 +172,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE.png")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
-    figure = new_figure() if args.plot else None    # before the work, lest it be in vain
+    figure = new_figure(13, 4.4) if args.plot else None    # before the work, lest it be in vain
     rows = measure_quadratics()
     networks = measure_networks()
     if args.json:
