@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastmom.optim.buffers import LARGE, LINE, PAGE
+from fastmom.optim.buffers import LARGE, LINE, PAGE, cut_at
 from fastmom.types import Array
 
 # Of a gradient, past its weights in terms of places in a page: state lies at other parts of it, so
@@ -23,10 +23,7 @@ def zeros_on_lines(shape: tuple[int, ...], dtype: np.dtype[Any], place: int = 0)
     """
     size = math.prod(shape) * dtype.itemsize
     step = PAGE if size >= LARGE else LINE
-    memory = np.zeros(size + step, np.uint8)
-    start = (place - memory.ctypes.data) % step
-    result: Array = memory[start:start + size].view(dtype).reshape(shape)
-    return result
+    return cut_at(np.zeros(size + step, np.uint8), 0, place, step, shape, dtype)[0]
 
 
 def on_lines(array: Array) -> Array:

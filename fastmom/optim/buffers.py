@@ -73,11 +73,17 @@ def _carve(memory: Any, start: int, array: Any,
     for i, (shape, dtype) in enumerate(kinds, 1):
         size = math.prod(shape) * dtype.itemsize
         place = line - lead * dtype.itemsize + i * PAGE // (len(kinds) + 1) // LINE * LINE
-        start += (place - memory.ctypes.data - start) % _step(array, size)
-        piece = memory[start:start + size]
-        buffers.append(piece.view(dtype).reshape(shape))
-        start += piece.size
+        buffer, start = cut_at(memory, start, place, _step(array, size), shape, dtype)
+        buffers.append(buffer)
     return tuple(buffers), start
+
+
+def cut_at(memory: Any, start: int, place: int, step: int, shape: tuple[int, ...],
+           dtype: np.dtype[Any]) -> tuple[Array, int]:
+    """Cut an array out of bytes, at this address modulo `step`; return it and where it ends."""
+    start += (place - memory.ctypes.data - start) % step
+    end = start + math.prod(shape) * dtype.itemsize
+    return memory[start:end].view(dtype).reshape(shape), end
 
 
 def _is_mapped(array: Any) -> bool:
