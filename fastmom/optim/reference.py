@@ -169,6 +169,8 @@ RULES: dict[str, Rule] = {
 }
 # What a step needs of all gradients together, as more hyper-parameters of each parameter
 TOGETHER = {"YellowFin": tune}
+# What it does after it with the gradients and state of each group
+AFTER = {"SGD": restart}
 
 
 def clip(grads: Sequence[Array | None], h: Mapping[str, Any]) -> list[Array | None]:
@@ -242,9 +244,9 @@ class Reference:
                 for name, dtype in self.formats[i].items():
                     self.state[i][name][...] = as_kept(self.state[i][name], dtype)
                 self.ages[i] += 1
-        if type(self.optimizer).__name__ == "SGD":
+        if after := AFTER.get(type(self.optimizer).__name__):
             for group in self.optimizer.param_groups:
                 own = [i for i, other in enumerate(self.hyper) if other is group]
-                restart([clipped[i] for i in own], [self.state[i] for i in own],
-                        group.at(self.iterations))
+                after([clipped[i] for i in own], [self.state[i] for i in own],
+                      group.at(self.iterations))
         self.iterations += any(g is not None for g in grads)
