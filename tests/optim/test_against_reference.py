@@ -105,7 +105,7 @@ def check(case: Case, sizes: list[int], dtype: Any, **common: Any) -> None:
         assert optimizer.step(step)
         single.check()
     together.check()
-    for name in isa.available():
+    for name in set(isa.available()) - {isa.in_use()}:
         with using(name):
             same_bits(values(optimizer), values(run(case, params, grads, **common)))
 
@@ -128,7 +128,7 @@ def test_equals_reference(case: Case, dtype: Any) -> None:
 @pytest.mark.parametrize("common", COMMON, ids=str)
 def test_gradient_options_equal_reference(common: dict[str, Any], dtype: Any) -> None:
     for case in OPTIMIZERS[:1] + OPTIMIZERS[4:5]:
-        check(case, SIZES if dtype == np.float32 else [*SIZES[:-1], 30011], dtype, **common)
+        check(case, SIZES, dtype, **common)
 
 
 @pytest.mark.parametrize("common", [{}, {"clip_norm": 1.0, "clip_value": 0.01}], ids=str)
