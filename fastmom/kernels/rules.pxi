@@ -12,8 +12,8 @@
 from libc.float cimport DBL_MIN, FLT_MIN
 from libc.math cimport sqrt, sqrtf
 from libc.stdlib cimport realloc
-from fastmom.kernels.rules cimport (MAX_COEFFICIENTS, N_FORMS, Add, AddProducts, Direction, Factors, Load,
-                                    Rule, Stages, Subtract, Sum, Table, TrustRatio, Update)
+from fastmom.kernels.rules cimport (LANES, MAX_COEFFICIENTS, N_FORMS, Add, AddProducts, Direction, Factors,
+                                    Load, Rule, Stages, Subtract, Sum, Table, TrustRatio, Update)
 
 cdef extern from "storage.h":
     cdef cppclass bfloat16:

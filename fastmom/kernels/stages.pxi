@@ -54,16 +54,16 @@ cdef double square_sum(const real* x, Py_ssize_t n) noexcept nogil:
 
 cdef void add_products(const real* x, const stored* v, Py_ssize_t n, double* lanes) noexcept nogil:
     # lanes += x v, in as many lanes; the sum of the lanes is left to the caller
-    cdef double lane[16]    # which no store to memory can change
+    cdef double lane[LANES]     # which no store to memory can change
     cdef Py_ssize_t i, j
-    for j in range(16):
+    for j in range(LANES):
         lane[j] = lanes[j]
-    for i in range(n // 16):
-        for j in range(16):
-            lane[j] += <double>x[16 * i + j] * <double><real>v[16 * i + j]
-    for j in range(n % 16):
-        lane[j] += <double>x[n - n % 16 + j] * <double><real>v[n - n % 16 + j]
-    for j in range(16):
+    for i in range(n // LANES):
+        for j in range(LANES):
+            lane[j] += <double>x[LANES * i + j] * <double><real>v[LANES * i + j]
+    for j in range(n % LANES):
+        lane[j] += <double>x[n - n % LANES + j] * <double><real>v[n - n % LANES + j]
+    for j in range(LANES):
         lanes[j] = lane[j]
 
 
