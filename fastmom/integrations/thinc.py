@@ -90,6 +90,12 @@ class Optimizer(ThincOptimizer):
     **hyper
         Its other hyper-parameters, such as ``momentum=0.9``.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong, or the optimizer needs all gradients together: `YellowFin`, and
+        `SGD` with ``restart=True``.
+
     Notes
     -----
     Weights are updated in place: float32 or float64 arrays of NumPy, C-contiguous. The gradient is
@@ -132,7 +138,8 @@ class Optimizer(ThincOptimizer):
         self._get = attrgetter(*(theirs for theirs, _ in self._names))
         self._own: dict[Key, Own] = {}
         self._loaded: dict[Key, tuple[dict[str, Any], Any]] = {}
-        self._kind(**self._values(1.0))     # raises if a value is not allowed
+        made = self._kind(**self._values(1.0))      # raises if a value is not allowed
+        made._check_divisible("together, and thinc hands over one after the other")
 
     def _values(self, lr_scale: float) -> dict[str, Any]:
         values = self._hyper | {ours: getattr(self, theirs) for theirs, ours in self._names}

@@ -133,8 +133,9 @@ class SGD(Optimizer):
             raise ValueError("restart=True needs the gradients of all parameters, and these are "
                              "divided among ranks")
 
-    def _needs_whole_gradients(self) -> bool:
-        return any(group["restart"] for group in self.param_groups)
+    def _needs_whole_gradients(self) -> str | None:
+        restarts = any(group["restart"] for group in self.param_groups)
+        return f"restart=True of {type(self).__name__}" if restarts else None
 
     def _no_rows(self, engine: Engine) -> str | None:
         if self._needs_whole_gradients():

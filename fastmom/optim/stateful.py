@@ -127,9 +127,14 @@ class Stateful(Grouped):
                     f"which rows would cut; choose one of 16 bits or None")
         return None
 
-    def _needs_whole_gradients(self) -> bool:
-        """Return whether a step depends on products over the gradients of all parameters."""
-        return False
+    def _needs_whole_gradients(self) -> str | None:
+        """Return what, if anything, depends on products over the gradients of all parameters."""
+        return None
+
+    def _check_divisible(self, why: str) -> None:
+        """Raise ValueError unless a step may be taken by parts; say where they come together."""
+        if what := self._needs_whole_gradients():
+            raise ValueError(f"{what} needs the gradients of all parameters {why}")
 
     def _idle_state(self, group: Mapping[str, Any]) -> Collection[str]:
         """Return the names of state that steps leave alone; it takes no memory."""

@@ -98,8 +98,8 @@ class YellowFin(Optimizer):
 
     state_names: ClassVar[tuple[str, ...]] = ("velocity",)
 
-    def _needs_whole_gradients(self) -> bool:
-        return True
+    def _needs_whole_gradients(self) -> str:
+        return type(self).__name__
 
     def _new_state(self, arrays: list[Array], first: int) -> tuple[list[tuple[Array, ...]],
                                                                    list[dict[str, Array]]]:

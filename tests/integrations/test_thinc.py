@@ -78,7 +78,15 @@ def test_schedules() -> None:
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(("name", "arguments"), [
+    ("YellowFin", {}), ("SGD", {"momentum": 0.9, "restart": True})])
+def test_what_needs_all_gradients_together_is_refused(name: str, arguments: Any) -> None:
+    config = {"@optimizers": f"fastmom.{name}.v1", "learn_rate": 0.03, **arguments}
+    with pytest.raises(Exception, match=f"{name} needs the gradients of all parameters together"):
+        thinc.registry.resolve({"it": config})
+
+
+@pytest.mark.parametrize("name", sorted(set(OPTIMIZERS) - {"yellowfin"}))
 def test_every_optimizer_from_a_config(name: str) -> None:
     config = {"@optimizers": f"fastmom.{OPTIMIZERS[name].__name__}.v1", "learn_rate": 0.03}
     optimizer = thinc.registry.resolve({"it": config})["it"]

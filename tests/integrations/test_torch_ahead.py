@@ -166,3 +166,20 @@ def test_a_scaler_is_refused() -> None:
     scaler.scale(p.sum()).backward()
     with pytest.raises(TypeError, match="GradScaler cannot see"):
         scaler.step(away)
+
+
+@pytest.mark.parametrize(("name", "settings"), [
+    ("YellowFin", {}), ("SGD", {"lr": 0.1, "momentum": 0.9, "restart": True})], ids=str)
+def test_what_needs_all_gradients_together_is_refused(name: str, settings: dict[str, Any]) -> None:
+    params, kind = [*network().parameters()], getattr(ours, name)
+    with pytest.raises(ValueError, match=f"{name} needs the gradients of all parameters together"):
+        CPUOffload(params, kind, threads=1, **settings)
+    CPUOffload(params, kind, **settings)
+
+
+def test_a_setting_that_needs_all_gradients_together_is_refused_later() -> None:
+    model = network()
+    optimizer = CPUOffload(model.parameters(), ours.SGD, threads=1, lr=0.1, momentum=0.9)
+    optimizer.param_groups[0]["restart"] = True
+    with pytest.raises(ValueError, match="restart=True of SGD needs"):
+        backward(model, 0)

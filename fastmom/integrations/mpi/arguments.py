@@ -12,7 +12,6 @@ from fastmom.kernels.arrays import MemoryMap, check_array
 from fastmom.optim import Optimizer
 from fastmom.optim.formats import dtype_named
 from fastmom.optim.groups import arrays_of, have_arrays
-from fastmom.optim.sgd import SGD
 
 if TYPE_CHECKING:
     from fastmom.optim.values import Values
@@ -26,11 +25,8 @@ def checked_groups(params: Params, optimizer: Any, divided: bool) -> list[Values
         if type(optimizer).__name__ == "GradientAccumulation":
             hint = "; for accumulation give Sharded its accumulate="
         raise TypeError(f"optimizer must be an Optimizer, not {type(optimizer).__name__}{hint}")
-    if divided and optimizer._needs_whole_gradients():
-        what = f"restart=True of {type(optimizer).__name__}" if isinstance(optimizer, SGD) else (
-            type(optimizer).__name__)
-        raise ValueError(f"{what} needs the gradients of all parameters in one process: Sharded "
-                         f"divides them; use Replicated")
+    if divided:
+        optimizer._check_divisible("in one process: Sharded divides them; use Replicated")
     if optimizer._engine is not None:
         if not divided and have_arrays(optimizer.param_groups, params):
             return optimizer.param_groups

@@ -75,6 +75,7 @@ class Ahead:
 
     def begin(self) -> None:
         """Await the gradients of the coming step."""
+        check_ahead(self.ours)          # a group may have been changed
         options = self.ours._options
         self.steps = options["clip_norm"] is None and options["nonfinite"] == "ignore"
         for bucket in self.buckets:
@@ -134,6 +135,12 @@ class Ahead:
             return ours.step(grads)
         finally:
             ours._is_part, ours.grad_scale = False, scale
+
+
+def check_ahead(ours: Ours) -> None:
+    """Raise ValueError if an optimizer's tensors cannot be stepped one after the other."""
+    ours._check_divisible("together, and with threads= each is stepped as it arrives; leave "
+                          "threads= out")
 
 
 def part_of(ours: Ours, places: Sequence[int]) -> Ours:

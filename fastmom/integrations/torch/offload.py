@@ -11,7 +11,7 @@ import torch
 
 from fastmom.checks import integer
 from fastmom.integrations.torch import base
-from fastmom.integrations.torch.ahead import Ahead
+from fastmom.integrations.torch.ahead import Ahead, check_ahead
 from fastmom.integrations.torch.base import Optimizer
 from fastmom.integrations.torch.memory import mark, order_of
 from fastmom.kernels.sums import WeightedSum
@@ -52,7 +52,7 @@ def CPUOffload(params: Any, optimizer_class: type[Optimizer], *, threads: int | 
     Raises
     ------
     TypeError, ValueError
-        If a parameter or a setting will not do.
+        If a parameter or a setting will not do: with `threads`, `YellowFin` and ``restart=True``.
     RuntimeError
         With `threads`, by a second backward pass before the step, and by ``zero_grad()`` and state
         dicts between the two.
@@ -85,6 +85,8 @@ def CPUOffload(params: Any, optimizer_class: type[Optimizer], *, threads: int | 
     if threads is not None:
         threads = integer("threads", threads, 1)
     made: Any = offloaded(optimizer_class)(params, **settings)
+    for group in made.param_groups if threads is not None else ():
+        check_ahead(made._arguments.kind(**made._settings(), **made._checked(group)._values))
     made._threads = threads
     optimizer: Optimizer = made
     return optimizer
