@@ -150,7 +150,7 @@ def test_schedulers_write_to_the_groups() -> None:
 
 
 PROCESS = """
-import sys, torch, torch.distributed as dist
+import os, sys, torch, torch.distributed as dist
 import fastmom.integrations.torch as ours
 rank, file, name = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
@@ -166,6 +166,7 @@ for step in range(10):
     optimizer.step()
 torch.save([p.detach() for p in model.parameters()], f"{file}.{name}.{rank}")
 dist.destroy_process_group()
+os._exit(0)     # while the interpreter ends, a thread of gloo may let go of a reference and abort
 """
 
 
