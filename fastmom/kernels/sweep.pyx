@@ -32,17 +32,24 @@ cdef double FEW = 2.0 ** -900, MANY = 2.0 ** 1000
 cdef double[2] UP = [2.0 ** SHIFT, 1], DOWN = [2.0 ** -SHIFT, 1]
 
 cdef void cut(Plan* plan) noexcept:
-    """Lay out the chunks of tensors whose extents are set."""
+    """Lay out the chunks of tensors whose extents are set.
+
+    Small tensors come first, in the calling thread's share: it has made their gradients.
+    """
     cdef Py_ssize_t i, k = 0, start = 0, offset
+    cdef bint large
     cdef Tensor* t
-    for i in range(plan.n_tensors):
-        t = &plan.tensors[i]
-        t.first = k
-        for offset in range(0, t.extent, CHUNK):
-            plan.chunks[k] = Chunk(i, offset, min(<Py_ssize_t>CHUNK, t.extent - offset),
-                                   start + offset)
-            k += 1
-        start += t.extent
+    for large in range(2):
+        for i in range(plan.n_tensors):
+            t = &plan.tensors[i]
+            if large != (t.extent >= CHUNK):
+                continue
+            t.first = k
+            for offset in range(0, t.extent, CHUNK):
+                plan.chunks[k] = Chunk(i, offset, min(<Py_ssize_t>CHUNK, t.extent - offset),
+                                       start + offset)
+                k += 1
+            start += t.extent
     plan.n_chunks, plan.n_elements = k, start
 
 
