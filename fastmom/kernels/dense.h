@@ -37,6 +37,10 @@ enum { FM_OWN_PRODUCTS = 1 };
 /* The largest part of b at a time: as wide as a tile, and so deep that it stays in the cache. */
 enum { FM_WIDE = 2 * FM_BYTES, FM_DEEP = 512 };
 
+/* Rows of b that are asked for before their turn: they come from the second cache, and the hardware guesses
+   little of two vectors in each row. */
+enum { FM_AHEAD = 8 };
+
 /* b is copied, too, where it would fit the first cache if its rows were not that far apart, which maps
    them to few of its sets, and if it is used often: the gradient of wide layers. */
 enum { FM_FAR = 512, FM_SHALLOW = 128, FM_OFTEN = 4 * FM_TILE_ROWS };
@@ -63,6 +67,8 @@ typedef int64_t fm_four_int64 __attribute__((vector_size(32)));
                 s[i][j] = add ? *(const vector *)(c + i * c_row + j * LANES) : (vector){0};         \
         do {                                                                                        \
             FM_UNROLL for (int j = 0; j < vectors; j++) v[j] = *(const vector *)(b + j * LANES);    \
+            FM_UNROLL for (int j = 0; j < vectors; j++)                                             \
+                fm_prefetch((const char *)(b + FM_AHEAD * b_row + j * LANES));                      \
             FM_UNROLL for (int i = 0; i < rows; i++)                                                \
                 FM_UNROLL for (int j = 0; j < vectors; j++)                                         \
                     s[i][j] = FMA(a[i * a_row], v[j], s[i][j]);                                     \

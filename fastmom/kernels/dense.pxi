@@ -64,9 +64,8 @@ _layers.dense_product = [<Range>dense_product[float], <Range>dense_product[doubl
 cdef void dense_gradient(const Work* work, Py_ssize_t first, Py_ssize_t stop,
                          real* out) noexcept nogil:
     # some rows of out = x.T @ base, slice by slice
-    cdef Py_ssize_t s, place, n, i
-    for i in range(0, work.rows * work.width * sizeof(real), 64):
-        fm_prefetch(work.base + i)
+    cdef Py_ssize_t s, place, n
+    ask_for(work.base, work.rows * work.width * sizeof(real))
     while first < stop:
         s, place = first // work.columns, first % work.columns
         n = min(work.columns - place, stop - first)
