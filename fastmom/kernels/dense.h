@@ -139,9 +139,22 @@ FM_TILES(fm_tile64, double, fm_vector64, FM_FMA64)
 FM_PACK(fm_pack_panel32, float, fm_vector32, fm_four32, 32)
 FM_PACK(fm_pack_panel64, double, fm_vector64, fm_four64, 64)
 
+/* Copy n elements, fewer than a tile is wide: by fours, the last of which may overlap the one before. */
+#define FM_COPY(name, real, four)                                                                   \
+    static inline void name(real *to, const real *from, ptrdiff_t n) {                              \
+        ptrdiff_t j = 0;                                                                            \
+        for (; n >= 4 && j < n; j += 4) {                                                           \
+            const ptrdiff_t place = j < n - 4 ? j : n - 4;                                          \
+            *(four *)(to + place) = *(const four *)(from + place);                                  \
+        }                                                                                           \
+        for (; j < n; j++) to[j] = from[j];                                                         \
+    }
+FM_COPY(fm_copy32, float, fm_four32)
+FM_COPY(fm_copy64, double, fm_four64)
+
 /* c = a b for `rows` by `depth` and `depth` by `columns`, all strides in elements; rows of c lie
    contiguous, as do those of b or its columns. */
-#define FM_MULTIPLY(name, real, tile, pack)                                                         \
+#define FM_MULTIPLY(name, real, tile, pack, copy)                                                   \
     static void name(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, const real *a,             \
                      ptrdiff_t a_row, ptrdiff_t a_column, const real *b, ptrdiff_t b_row,           \
                      ptrdiff_t b_column, real *c, ptrdiff_t c_row) {                                \
@@ -172,16 +185,16 @@ FM_PACK(fm_pack_panel64, double, fm_vector64, fm_four64, 64)
                         continue;                                                                   \
                     }                                                                               \
                     for (ptrdiff_t r = 0; k > 0 && r < m; r++)                                      \
-                        memcpy(edge + r * WIDE, out + r * c_row, n * sizeof(real));                 \
+                        copy(edge + r * WIDE, out + r * c_row, n);                                  \
                     multiply(deep, x, a_row, a_column, v, v_row, edge, WIDE, k > 0);                \
                     for (ptrdiff_t r = 0; r < m; r++)                                               \
-                        memcpy(out + r * c_row, edge + r * WIDE, n * sizeof(real));                 \
+                        copy(out + r * c_row, edge + r * WIDE, n);                                  \
                 }                                                                                   \
             }                                                                                       \
     }
 #else
 enum { FM_OWN_PRODUCTS = 0 }; /* BLAS chooses its instructions at run time: it is faster than this build */
-#define FM_MULTIPLY(name, real, tile, pack)                                                         \
+#define FM_MULTIPLY(name, real, tile, pack, copy)                                                   \
     static inline void name(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, const real *a,      \
                             ptrdiff_t a_row, ptrdiff_t a_column, const real *b, ptrdiff_t b_row,    \
                             ptrdiff_t b_column, real *c, ptrdiff_t c_row) {                         \
@@ -189,7 +202,7 @@ enum { FM_OWN_PRODUCTS = 0 }; /* BLAS chooses its instructions at run time: it i
         (void)b_row, (void)b_column, (void)c, (void)c_row;                                          \
     }
 #endif
-FM_MULTIPLY(fm_multiply32, float, fm_tile32, fm_pack_panel32)
-FM_MULTIPLY(fm_multiply64, double, fm_tile64, fm_pack_panel64)
+FM_MULTIPLY(fm_multiply32, float, fm_tile32, fm_pack_panel32, fm_copy32)
+FM_MULTIPLY(fm_multiply64, double, fm_tile64, fm_pack_panel64, fm_copy64)
 
 #endif

@@ -13,6 +13,9 @@ from fastmom.nn.layer_base import Layer
 from fastmom.types import Array
 
 
+SAMPLE = 1000   # about so many rows tell whether most of the samples' numbers are zero
+
+
 class Batches:
     """Batches of inputs, targets and weights, in buffers made once.
 
@@ -59,7 +62,8 @@ class Batches:
         place = next((i for i, layer in enumerate(layers) if not layer.is_view), None)
         if place is not None and layers[place].numbers is not None:
             if self._sparse is None:
-                self._sparse = kernels.is_sparse(self.x)
+                some = self.x[::max(1, len(self.x) // SAMPLE)]
+                self._sparse = kernels.is_sparse(np.ascontiguousarray(some))
             skip = self._sparse and self._offset == 0 and layers[place].nonzeros is not None
             self._batch = layers[place].nonzeros if skip else layers[place].numbers
             layers = layers[place:]

@@ -160,14 +160,16 @@ class SGD(Optimizer):
         wd, keep = weight_decay(group, lr)
         if m == 0:
             return sgd(lr=lr, wd=wd, keep=keep)
-        k, x, y = {
-            ("torch", False): (1 - group["dampening"] if age else 1.0, lr, 0.0),
-            ("torch", True): (1.0, lr * m, lr),
-            ("keras", False): (-lr, -1.0, 0.0),
-            ("keras", True): (-lr, -m, lr),
-            ("ema", False): (1 - m, lr, 0.0),
-            ("ema", True): (1 - m, lr * m, lr * (1 - m)),
-        }[group["convention"], group["nesterov"]]
+        convention = group["convention"]
+        k, x, y = 1.0, lr, 0.0          # of the gradient in v, of v in the step, of the gradient in it
+        if convention == "keras":
+            k, x = -lr, -1.0
+        elif convention == "ema":
+            k = 1 - m
+        elif age:
+            k = 1 - group["dampening"]
+        if group["nesterov"]:
+            x, y = x * m, x * k
         if wd == 0 and keep == 1:
             return nesterov(m=m, k=k, x=x, y=y) if y else heavy_ball(m=m, k=k, x=x)
         return momentum(m=m, k=k, x=x, y=y, wd=wd, keep=keep)
