@@ -12,7 +12,6 @@ from fastmom.kernels import layers as kernels
 from fastmom.nn.layer_base import Layer
 from fastmom.types import Array
 
-
 SAMPLE = 1000   # about so many rows tell whether most of the samples' numbers are zero
 
 

@@ -161,7 +161,7 @@ class SGD(Optimizer):
         if m == 0:
             return sgd(lr=lr, wd=wd, keep=keep)
         convention = group["convention"]
-        k, x, y = 1.0, lr, 0.0          # of the gradient in v, of v in the step, of the gradient in it
+        k, x, y = 1.0, lr, 0.0          # of the gradient in v, of v and of the gradient in the step
         if convention == "keras":
             k, x = -lr, -1.0
         elif convention == "ema":
