@@ -90,6 +90,8 @@ cdef struct Plan:
     const Table* table
     Py_ssize_t n_tensors
     Py_ssize_t n_chunks
+    Py_ssize_t n_small      # chunks of small tensors, which come first,
+    Py_ssize_t small        # and their elements
     Py_ssize_t n_elements
     int n_arrays
     bint flush

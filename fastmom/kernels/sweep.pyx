@@ -2,8 +2,9 @@
 
 Design. Every tensor is cut into chunks of fixed size, counted from its first element, so that the
 role of an element (vector body or remainder, which partial sum) never depends on the number of
-threads: the same bits for any team. A thread takes one contiguous run of chunks with its share of
-the elements, which the hardware's prefetchers follow.
+threads: the same bits for any team. A thread takes its share of each large tensor, one contiguous run
+that the hardware's prefetchers follow: layers divide their weights at the same places, so that it
+steps what is in its cache.
 """
 
 from libc.math cimport INFINITY
@@ -21,9 +22,11 @@ cdef enum:
     PIECE = 1024            # elements of gradients loaded at a time
     MULTIPLIED = 256        # so few that the processor reads ahead in one loop during the other
     LATER = 4 * MULTIPLIED  # by so many the memory is asked before
-    STAGED = 512            # elements decoded, updated and encoded at a time: whole blocks
+    STAGED = 512            # elements decoded, updated and encoded at a time: whole blocks; threads'
+                            # shares of a tensor are cut at multiples
     BUFFER = 4 * STAGED + LINE      # bytes of one array's; no two start at the same place of a page
     SERIAL_BELOW = 32768    # elements: below this, waking a team costs more than it saves
+    MINOR = 16              # small tensors are one thread's if this times as many are not more than all
 
 cdef Factors ONES = Factors(1, 1, 1)
 
@@ -32,17 +35,14 @@ cdef double FEW = 2.0 ** -900, MANY = 2.0 ** 1000
 cdef double[2] UP = [2.0 ** SHIFT, 1], DOWN = [2.0 ** -SHIFT, 1]
 
 cdef void cut(Plan* plan) noexcept:
-    """Lay out the chunks of tensors whose extents are set.
-
-    Small tensors come first, in the calling thread's share: it has made their gradients.
-    """
+    """Lay out the chunks of tensors whose extents are set, those of small ones first."""
     cdef Py_ssize_t i, k = 0, start = 0, offset
     cdef bint large
     cdef Tensor* t
     for large in range(2):
         for i in range(plan.n_tensors):
             t = &plan.tensors[i]
-            if large != (t.extent >= CHUNK):
+            if large != (t.extent >= SERIAL_BELOW):
                 continue
             t.first = k
             for offset in range(0, t.extent, CHUNK):
@@ -50,6 +50,8 @@ cdef void cut(Plan* plan) noexcept:
                                        start + offset)
                 k += 1
             start += t.extent
+        if not large:
+            plan.n_small, plan.small = k, start
     plan.n_chunks, plan.n_elements = k, start
 
 
@@ -74,39 +76,45 @@ cdef void take_share(const void* what, int part, int parts) noexcept nogil:
 
 
 cdef void share(const Plan* plan, Stage stage, int part, int parts) noexcept nogil:
-    """One thread's run of chunks, with subnormals flushed and the caller's mode restored."""
+    """One thread's share, with subnormals flushed and the caller's mode restored."""
     cdef double scratch[CHUNK]
     cdef fm_float_mode mode = 0
-    cdef Py_ssize_t low = border(plan, part, parts), high = border(plan, part + 1, parts)
-    cdef Py_ssize_t runs = (high - low + RUN - 1) // RUN, first, i, k, after
+    cdef Py_ssize_t low = 0, high = plan.n_chunks, k, first, last
+    cdef Py_ssize_t small = border(plan, part, parts), small_end = border(plan, part + 1, parts)
     cdef const Tensor* t
     if plan.flush:
         mode = fm_flush_begin()
-    for i in range(runs):
-        first = low + RUN * (runs - 1 - i if plan.backward else i)
-        k = first
-        while k < min(first + RUN, high):
-            after = k + 1
-            if stage == UPDATE:             # a stop after each chunk would cost up to a tenth
-                while (after < min(first + RUN, high)
-                       and plan.chunks[after].tensor == plan.chunks[k].tensor):
-                    after += 1
-            t = &plan.tensors[plan.chunks[k].tensor]
-            if t.data[GRADIENT] != NULL:
-                visit(plan, stage, t, k, after, <char*>scratch)
-            k = after
+    while low < high:
+        k = high - 1 if plan.backward else low
+        t = &plan.tensors[plan.chunks[k].tensor]
+        first, last = t.first, t.first + (t.extent + CHUNK - 1) // CHUNK
+        if t.data[GRADIENT] == NULL:
+            pass
+        elif k < plan.n_small:
+            walk(plan, stage, plan.chunks[k].tensor, CHUNK * max(<Py_ssize_t>0, small - first),
+                 CHUNK * (min(small_end, last) - first), <char*>scratch)
+        else:
+            walk(plan, stage, plan.chunks[k].tensor, place_in(t, part, parts),
+                 place_in(t, part + 1, parts), <char*>scratch)
+        low, high = (low, first) if plan.backward else (last, high)
     if plan.flush:
         fm_flush_end(mode)
 
 
-cdef Py_ssize_t border(const Plan* plan, int part, int parts) noexcept nogil:
-    """The first chunk of a thread's run: the one that starts nearest to its share's first element.
+cdef inline Py_ssize_t place_in(const Tensor* t, int part, int parts) noexcept nogil:
+    """Where a thread's share of a large tensor begins; a chunk that is looked at remains whole."""
+    cdef Py_ssize_t unit = CHUNK if t.look else STAGED
+    return t.extent if part == parts else (t.extent * part // parts + unit // 2) // unit * unit
 
-    Layers divide their weights at the same places, so that each thread steps what is in its cache.
+
+cdef Py_ssize_t border(const Plan* plan, int part, int parts) noexcept nogil:
+    """The first chunk of a thread's run of small tensors.
+
+    Few of them are the calling thread's, which has made their gradients.
     """
-    cdef Py_ssize_t low = 0, high = plan.n_chunks, middle
-    cdef Py_ssize_t element = plan.n_elements * part // parts - CHUNK // 2
-    if part == parts:
+    cdef Py_ssize_t low = 0, high = plan.n_small, middle
+    cdef Py_ssize_t element = plan.small * part // parts - CHUNK // 2
+    if part == parts or part > 0 and MINOR * plan.small <= plan.n_elements:
         return high
     while low < high:
         middle = (low + high) // 2
@@ -117,41 +125,57 @@ cdef Py_ssize_t border(const Plan* plan, int part, int parts) noexcept nogil:
     return low
 
 
+cdef inline void walk(const Plan* plan, Stage stage, Py_ssize_t tensor, Py_ssize_t start,
+                      Py_ssize_t stop, char* scratch) noexcept nogil:
+    """Pass over a tensor's elements: an update in runs, and a sum over the chunks that start there."""
+    cdef const Tensor* t = &plan.tensors[tensor]
+    cdef Py_ssize_t size = RUN * CHUNK if stage == UPDATE else CHUNK, runs, i, first
+    stop = min(stop, t.extent)
+    if stage != UPDATE:
+        start = (start + CHUNK - 1) // CHUNK * CHUNK
+    runs = (stop - start + size - 1) // size
+    for i in range(runs):
+        first = start + size * (runs - 1 - i if plan.backward else i)
+        if stage == UPDATE:
+            update(plan, tensor, first, min(first + size, stop), scratch)
+        else:
+            visit(plan, stage, t, t.first + first // CHUNK, scratch)
+
+
 cdef inline void visit(const Plan* plan, Stage stage, const Tensor* t, Py_ssize_t k,
-                       Py_ssize_t after, char* scratch) noexcept nogil:
+                       char* scratch) noexcept nogil:
+    """Square sums over one chunk."""
     cdef const Chunk* chunk = &plan.chunks[k]
     cdef char* a[MAX_ARRAYS]
-    if stage == UPDATE:
-        update(plan, t, chunk, &plan.chunks[after - 1], scratch)
-    elif stage == GRADIENT_SUMS or stage == LOADED_SUMS:
-        if t.sources == ROWS:
-            collect(plan, t, chunk.offset, chunk.size, scratch)
-            a[GRADIENT] = scratch
-        else:
-            point(plan, t, a, chunk.offset)
-            widen(plan, t, a, chunk.offset, chunk.size, scratch)
-        if stage == LOADED_SUMS:
-            load(plan, t, a, chunk.size, scratch)
-        plan.partial[2 * k] = square_sum(&plan.table.stages[<int>t.form], a[GRADIENT], chunk.size,
-                                         scratch)
-    else:
+    if stage == DIRECTION_SUMS:
         direct(plan, t, chunk, scratch, plan.partial + 2 * k)
+        return
+    if t.sources == ROWS:
+        collect(plan, t, chunk.offset, chunk.size, scratch)
+        a[GRADIENT] = scratch
+    else:
+        point(plan, t, a, chunk.offset)
+        widen(plan, t, a, chunk.offset, chunk.size, scratch)
+    if stage == LOADED_SUMS:
+        load(plan, t, a, chunk.size, scratch)
+    plan.partial[2 * k] = square_sum(&plan.table.stages[<int>t.form], a[GRADIENT], chunk.size,
+                                     scratch)
 
 
-cdef inline void update(const Plan* plan, const Tensor* t, const Chunk* chunk, const Chunk* last,
+cdef inline void update(const Plan* plan, Py_ssize_t tensor, Py_ssize_t start, Py_ssize_t stop,
                         char* scratch) noexcept nogil:
-    """Take each piece of some chunks through the stages: load, rule, average, and back."""
+    """Take each piece of some elements through the stages: load, rule, average, and back."""
     cdef char* a[MAX_ARRAYS]
+    cdef const Tensor* t = &plan.tensors[tensor]
     cdef const Row* row = &plan.rows[t.row]
     cdef Update rule = plan.table.rules[row.rule].loop[<int>t.form]
     cdef Factors factors = remaining(plan, t)
-    # All but the first chunk start on a cache line. Unlike sums, updates may be cut anywhere, but
+    # All but the first element start on a cache line. Unlike sums, updates may be cut anywhere, but
     # for blocks.
     cdef Py_ssize_t lead = 0 if t.staged or t.look or t.sources == ROWS else t.lead
-    cdef Py_ssize_t start = chunk.offset + lead if chunk.offset else 0
-    cdef Py_ssize_t stop = min(last.offset + CHUNK + lead, t.extent)
     cdef Py_ssize_t most = piece(plan, t), size, place
     cdef double[LANES] lane
+    start, stop = start + lead if start else 0, min(stop + lead, t.extent)
     while start < stop:
         size, place = min(most, stop - start), start
         if t.sources == ROWS:
@@ -173,7 +197,7 @@ cdef inline void update(const Plan* plan, const Tensor* t, const Chunk* chunk, c
         if t.copy != NULL:
             plan.table.codecs[<int>t.copied].encode(t.copy + place * 2, <float*>a[0], size, 0)
         if t.staged:
-            encode(plan, chunk.tensor, a, place, size, 0)
+            encode(plan, tensor, a, place, size, 0)
         start += size
 
 
