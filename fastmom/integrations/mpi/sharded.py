@@ -129,7 +129,7 @@ class Sharded(Distributed):
         if ranks.node.rank == 0 and ranks.nodes > 1:
             from mpi4py import MPI
             ranks.wait(ranks.across.Ibcast([memory[:self._layout.nbytes], MPI.BYTE]).Test,
-                       "first exchange of parameters")
+                       "first exchange of parameters", moving=True)
         ranks.agree()
         if not self._mirror:
             self._given = []
