@@ -79,6 +79,17 @@ class Between:
         """Bytes of its buffers."""
         return self._sent.nbytes + self._got.nbytes if self._ranks.nodes > 1 else 0
 
+    def fill(self, memory: Any, given: list[Any]) -> None:
+        """Fill the nodes' windows with the parameters of the first rank."""
+        ranks, layout = self._ranks, self._layout
+        if ranks.rank == 0:
+            for tensor, array in zip(layout.tensors, given, strict=True):
+                tensor.view(memory)[...] = array
+        if ranks.node.rank == 0 and ranks.nodes > 1:
+            data = [memory[:layout.nbytes], MPI.BYTE]
+            ranks.wait(ranks.across.Ibcast(data).Test, "first exchange of parameters", moving=True)
+        ranks.agree()
+
     @property
     def begun(self) -> bool:
         """Whether gradients of the next step are on the way."""

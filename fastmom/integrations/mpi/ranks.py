@@ -215,8 +215,9 @@ def unlink_memory() -> None:
 def sweep(directory: str = MEMORY, age: float = OLD) -> None:
     """Remove what ranks have left that were killed before they could take the name off.
 
-    That is this user's files of MPICH that no process has, and older than any rank needs to open
-    one, in seconds.
+    MPICH makes its files in MPI_Init, and leaves them, with fastmom or without. So these are this
+    user's files of MPICH that no process has, and older than any rank needs to open one, in
+    seconds.
     """
     with suppress(OSError):         # there is no such directory on other systems
         left = [path for path in Path(directory).iterdir() if path.name.startswith(FILES)
