@@ -27,7 +27,8 @@ import numpy as np
 
 from bench.peers import PEERS, start
 from bench.results import Results, Target, number, ratio, table, targets_table, typical
-from bench.timing import Load, Record, Worker, take_turns
+from bench.timing import Load, Record, take_turns
+from bench.worker import Worker
 from bench.workloads import Setting
 from fastmom import data
 

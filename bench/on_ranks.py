@@ -13,7 +13,7 @@ import numpy as np
 from mpi4py import MPI
 
 import fastmom as fm
-from bench.ranks import ALLREDUCE, REPLICATED, SHARDED
+from bench.ranks import ALLREDUCE, BACKWARD, BEYOND, REPLICATED, SHARDED
 from fastmom.integrations.mpi import Replicated, Sharded
 
 WORLD = MPI.COMM_WORLD
@@ -40,6 +40,28 @@ def best(run: Callable[[], object], steps: int) -> float:
         run()
         times.append(WORLD.allreduce(time.perf_counter() - start, MPI.MAX))
     return float(min(times[1:]))
+
+
+def beyond(elements: int, steps: int, early: bool, wire: str | None) -> float:
+    """Return the seconds that a step between nodes adds to a backward pass.
+
+    Each rank is a node. `early`: gradients are ready one by one during the pass.
+    """
+    with Sharded(WORLD, arrays(elements), fm.AdamW(), mirror=False, wire=wire,
+                 ranks_per_node=1) as optimizer:
+        for grad in optimizer.grads:
+            grad[...] = 0.1
+
+        def step() -> None:
+            count = len(optimizer.grads)
+            for i in reversed(range(count)):
+                end = time.perf_counter() + BACKWARD / count
+                while time.perf_counter() < end:
+                    pass
+                if early:
+                    optimizer.ready(i)
+            optimizer.step(optimizer.grads)
+        return best(step, steps) - BACKWARD
 
 
 def main(elements: int, steps: int) -> None:
@@ -81,6 +103,9 @@ def main(elements: int, steps: int) -> None:
     small = np.zeros(8)
     told["all-gather of 8 numbers"] = best(
         lambda: WORLD.Allgather(small, np.empty((WORLD.size, 8))), 20 * steps)
+    for early, wire in ((False, None), (True, None), (False, "bfloat16"), (True, "bfloat16")):
+        name = BEYOND + ", ready() in it" * early + f", {wire} on the wire" * (wire is not None)
+        told[name] = beyond(elements, steps, early, wire)
     if WORLD.rank == 0:
         print(json.dumps({**told, "memory": memory}), flush=True)
 

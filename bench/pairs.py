@@ -30,7 +30,8 @@ from typing import Any, NamedTuple
 
 from bench.epoch import setting_of, write_data
 from bench.results import duration
-from bench.timing import Call, Record, Worker, take_turns
+from bench.timing import Call, Record, take_turns
+from bench.worker import Worker
 from bench.workloads import LISTS, Case
 from fastmom.optim import OPTIMIZERS
 

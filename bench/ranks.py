@@ -6,6 +6,10 @@ times; the best time of a step in all turns counts. All ranks have one thread. T
 AdamW with 25 million parameters: a step of `Sharded` takes 1 / 2.5 of that after an all-reduce with
 the same state on each rank, and 1 / 5 of PyTorch's.
 
+"Between nodes" takes each rank for a node: gradients travel by messages, whole or in bfloat16,
+after an artificial backward pass that keeps a core busy, or, by `ready`, in it. On one machine the
+same cores carry the messages, so that `ready` gains nothing there: a network's card would.
+
 The model: a message of B bytes takes alpha + B beta; --predict applies it to networks. What it says
 of larger systems is a prediction, and marked so.
 """
@@ -29,6 +33,8 @@ HERE = Path(__file__).parents[1]
 SHARDED, REPLICATED, ALLREDUCE, ZERO = (
     "Sharded, shared window", "Replicated, shared window", "all-reduce, then AdamW on each rank",
     "torch ZeroRedundancyOptimizer, gloo")
+BACKWARD = 0.05     # seconds of an artificial backward pass
+BEYOND = f"between nodes: step beyond a backward pass of {BACKWARD * 1e3:g} ms"
 TARGETS = {ALLREDUCE: 2.5, ZERO: 5.0}
 PARAMETERS, RANKS, GBITS = (10**9, 10**10, 10**11, 10**12), (8, 64, 512, 4096), (25, 200)
 PER_NODE, ALPHA = 8, 10e-6      # ranks that share a network card; seconds a message takes at least

@@ -18,7 +18,7 @@ from bench.epoch import sizes, with_one_thread
 from bench.peers import PEERS, peer_of
 from bench.results import Results, Seconds, duration, number, ratio, table, typical
 from bench.steps import SAME
-from bench.timing import ROOT
+from bench.worker import ROOT
 
 BLOCK = re.compile(r"(<!-- bench:(\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 OURS = "fastmom"

@@ -28,8 +28,9 @@ import numpy as np
 import fastmom as fm
 from bench.peers import PEERS, TOGETHER, start
 from bench.results import Results, Seconds, Target, duration, ratio, table, targets_table, typical
-from bench.timing import Record, Worker, take_turns
-from bench.workloads import LISTS, Case
+from bench.timing import Record, take_turns
+from bench.worker import Worker
+from bench.workloads import LISTS, Case, available_bytes
 from fastmom.optim import OPTIMIZERS
 
 BUDGET = 20.0       # seconds per step: longer and the variant sits out after two rounds
@@ -194,15 +195,6 @@ def measure_case(case: Case, row: dict[str, Any], workers: dict[str, Worker], ro
             row["seconds"].setdefault(record.name, []).extend(record.seconds)
         row["cores_of_waiting"] += [answer["spinning"] for answer in record.answers]
     row["cores_of_others"] += load.others
-
-
-def available_bytes() -> float:
-    """Return the memory that may be used; infinity where nothing tells."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return math.inf
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
 
 
 # Reporting ----------------------------------------------------------------------------------------

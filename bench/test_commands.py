@@ -12,7 +12,7 @@ from bench.measure import SECTIONS
 from bench.pairs import FASTER, SLOWER, WHO, Row, judged
 from bench.peers import PEERS, peer_of
 from bench.report import CHAPTERS
-from bench.timing import Worker
+from bench.worker import Worker
 from bench.workloads import Case
 
 

@@ -170,6 +170,15 @@ def thread_counts() -> list[int]:
     return [1, 2][:cores]
 
 
+def available_bytes() -> float:
+    """Return the memory that may be used; infinity where nothing tells."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return math.inf
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+
+
 def plural(threads: int, what: str = "thread") -> str:
     return f"{threads} {what}{'s' if threads > 1 else ''}"
 

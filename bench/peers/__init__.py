@@ -16,7 +16,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from bench.timing import ROOT, Worker
+from bench.worker import ROOT, Worker
 
 Environments = Mapping[str, dict[str, str]]     # by label; each is a process of its own
 

@@ -1,4 +1,4 @@
-"""A worker, started by `bench.timing.Worker` and spoken to in lines of JSON.
+"""A worker, started by `bench.worker.Worker` and spoken to in lines of JSON.
 
 It is given a peer's module and, for epochs, a setting. It first says what it can do:
 ``{"variants": […], "versions": …, "note": …}``, or ``{"missing": reason}`` and ends. In between it
@@ -26,7 +26,8 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import Any
 
-from bench.timing import MIN_SECONDS, Answer, Call
+from bench.timing import MIN_SECONDS, Call
+from bench.worker import Answer
 from bench.workloads import Case, Setting, Task
 
 GIVEN: dict[str, type[Case | Setting]] = {"steps": Case, "predictions": Setting}

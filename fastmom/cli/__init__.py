@@ -20,8 +20,8 @@ COMMANDS = (train, tune, compare, landscape, playground, info)    # as `fastmom 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status.
 
-    It is 2 for bad input, 3 if all trainings have diverged, 130 after Ctrl-C, and 141 once nobody
-    reads the output.
+    It is 2 for bad input, 3 if all trainings have diverged, 130 after Ctrl-C or a training's
+    SIGTERM, and 141 once nobody reads the output.
     """
     if sys.stdout is None:      # closed by whoever has started the program
         sys.stdout = open(os.devnull, "w")      # noqa: SIM115

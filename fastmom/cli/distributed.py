@@ -18,7 +18,7 @@ from typing import Any, TextIO, TypeVar
 
 import fastmom
 from fastmom import nn
-from fastmom.cli.interrupt import Interrupt
+from fastmom.cli.interrupt import BEFORE, Interrupt
 from fastmom.cli.options import FAILED, SECONDS
 from fastmom.extras import need
 from fastmom.nn.loop import Team
@@ -108,15 +108,15 @@ class Crew(Team):
 
 
 class Signal(Interrupt):
-    """Ctrl-C, which ends the training on all ranks after the same step."""
+    """Ctrl-C or SIGTERM, which end the training on all ranks after the same step."""
 
     def __init__(self) -> None:
         super().__init__()
         self.pressed = False
 
-    def _ask(self, *signalled: Any) -> None:
+    def _ask(self, number: int, *where: Any) -> None:
         self.pressed = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(number, BEFORE[number])
 
 
 def run(args: Namespace, train: Callable[[Namespace, Crew], int]) -> int:

@@ -1,4 +1,4 @@
-"""Ctrl-C during a training."""
+"""Ctrl-C, or SIGTERM, during a training."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import Any
 from fastmom import nn
 from fastmom.nn.callbacks.base import Logs
 
+# SIGTERM is what containers and batch systems send first, and OpenMPI's mpiexec after Ctrl-C
+BEFORE: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+
 
 class Interrupt(nn.Callback):
     """End the training after the step, or the evaluation and what follows; at a second Ctrl-C, now.
 
-    Where Ctrl-C does something else than to raise KeyboardInterrupt, it still does.
+    SIGTERM does the same. Where one of the two does something else than usual, it still does.
 
     Attributes
     ----------
@@ -25,17 +28,18 @@ class Interrupt(nn.Callback):
 
     def __init__(self) -> None:
         self.asked = False
-        self._installed = False
+        self._installed: list[int] = []
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        self._installed = (threading.current_thread() is threading.main_thread()
-                           and signal.getsignal(signal.SIGINT) is signal.default_int_handler)
-        if self._installed:
-            signal.signal(signal.SIGINT, self._ask)
+        if threading.current_thread() is threading.main_thread():
+            self._installed = [number for number, usual in BEFORE.items()
+                               if signal.getsignal(number) is usual]
+        for number in self._installed:
+            signal.signal(number, self._ask)
 
-    def _ask(self, *signalled: Any) -> None:
+    def _ask(self, number: int, *where: Any) -> None:
         self.asked = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(number, BEFORE[number])
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         if self.asked:
@@ -45,5 +49,5 @@ class Interrupt(nn.Callback):
         self.model.stop_training = self.model.stop_training or self.asked
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        if self._installed:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in self._installed:
+            signal.signal(number, BEFORE[number])

@@ -41,9 +41,11 @@ class Muon(Optimizer):
 
     Notes
     -----
-    The iteration runs in the parameters' dtype on NumPy's BLAS, with as many threads as that has,
-    in memory that all matrices of a dtype share: twice the largest and four times the square of the
-    longest short side.
+    The iteration runs in the parameters' dtype on NumPy's BLAS, in memory that all matrices of a
+    dtype share: twice the largest and four times the square of the longest short side. BLAS keeps
+    its threads, on which last bits depend. Where other programs keep cores busy, one is faster:
+    ``with threadpoolctl.threadpool_limits(1, user_api="blas")``, as the command line has it.
+
     In `state`, a matrix has its "velocity" v and its latest "update" u; all others have AdamW's
     "mean" and "square".
 

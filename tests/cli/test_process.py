@@ -72,7 +72,8 @@ def test_a_terminal_gets_a_progress_bar(digits: Path) -> None:
 
 
 @POSIX
-def test_ctrl_c_keeps_the_finished_epochs(digits: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_keep_the_finished_epochs(number: int, digits: Path, tmp_path: Path) -> None:
     file = tmp_path / "metrics.json"
     # a job in the background of a shell has SIGINT ignored, and hands that on
     handled = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
@@ -81,7 +82,7 @@ def test_ctrl_c_keeps_the_finished_epochs(digits: Path, tmp_path: Path) -> None:
         assert process.stdout
         lines = [process.stdout.readline() for _ in range(6)]
         assert lines[5].startswith(b"epoch       3/")
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, b"")
     said = re.search(rb"interrupted after (\d+) of 1000000 epochs\ntest accuracy .*\n$", out)

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +34,25 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return commands.write(tmp_path_factory.mktemp("data") / "digits")
 
 
+@contextmanager
 def start(ranks: int, digits: Path, *args: object,
-          stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
+          stdout: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
+    """Start a training, which ends if the test fails meanwhile."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [MPIEXEC, "-n", ranks, sys.executable, "-m", "fastmom", "train", "--distributed",
                "--data", digits, "--hidden", 16, "--batch-size", 24, "--dropout", 0, *args]
-    return subprocess.Popen([*map(str, command)], env=environment, text=True,
-                            stdout=stdout, stderr=subprocess.PIPE)
+    with subprocess.Popen([*map(str, command)], env=environment, text=True, stdout=stdout,
+                          stderr=subprocess.PIPE) as process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
 
 
 def train(ranks: int, digits: Path, *args: object) -> tuple[int, str, str]:
     with start(ranks, digits, *args) as process:
-        try:
-            out, error = process.communicate(timeout=60)
-        finally:
-            process.kill()
+        out, error = process.communicate(timeout=60)
     return process.returncode, out, error
 
 
@@ -150,10 +155,11 @@ def ranks_of(process: subprocess.Popen[str]) -> list[int]:
     return ranks
 
 
-def test_interrupt_leaves_a_checkpoint(digits: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_leaves_a_checkpoint(number: int, digits: Path, tmp_path: Path) -> None:
     with start(2, digits, "--epochs", 100000, "--checkpoint", tmp_path / "c") as process:
         until(process, tmp_path / "c")
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, error = process.communicate(timeout=30)
     assert "interrupted after" in out, error
     assert "go on with: mpiexec -n N fastmom train" in out

@@ -79,6 +79,22 @@ class Between:
         """Bytes of its buffers."""
         return self._sent.nbytes + self._got.nbytes if self._ranks.nodes > 1 else 0
 
+    def fill(self, memory: Any, given: list[Any]) -> None:
+        """Fill the nodes' windows with the parameters of the first rank."""
+        ranks, layout = self._ranks, self._layout
+        if ranks.rank == 0:
+            for tensor, array in zip(layout.tensors, given, strict=True):
+                tensor.view(memory)[...] = array
+        if ranks.node.rank == 0 and ranks.nodes > 1:
+            data = [memory[:layout.nbytes], MPI.BYTE]
+            ranks.wait(ranks.across.Ibcast(data).Test, "first exchange of parameters", moving=True)
+        ranks.agree()
+
+    @property
+    def begun(self) -> bool:
+        """Whether gradients of the next step are on the way."""
+        return bool(self._requests)
+
     def ready(self, i: int) -> None:
         """Send the parts for which a gradient of this rank was the last to be written."""
         if self._ranks.nodes == 1:
@@ -97,7 +113,8 @@ class Between:
         for k in [*self._unsent]:
             self._send(k)
         requests = self._requests
-        self._ranks.wait(lambda: MPI.Request.Testall(requests), "exchange of gradients")
+        self._ranks.wait(lambda: MPI.Request.Testall(requests), "exchange of gradients",
+                         moving=True)
         self._turn += 1
         self._unsent, self._requests = [*self.column], []
 
@@ -133,7 +150,7 @@ class Between:
             return
         request = self._ranks.across.Iallgatherv(MPI.IN_PLACE, [
             memory[self.begin:self.end], (self._counts, self._starts), MPI.BYTE])
-        self._ranks.wait(request.Test, "exchange of parameters")
+        self._ranks.wait(request.Test, "exchange of parameters", moving=True)
 
     def total(self, result: Any) -> None:
         """Fill bytes like a window's with the sums over all ranks of all parts.
@@ -150,4 +167,4 @@ class Between:
         counts = [bounds[k + 1] - bounds[k] for k in self._of_ranks]
         starts = [bounds[k] for k in self._of_ranks]
         request = ranks.comm.Iallgatherv(MPI.IN_PLACE, [result, (counts, starts), MPI.BYTE])
-        ranks.wait(request.Test, "exchange of sums")
+        ranks.wait(request.Test, "exchange of sums", moving=True)

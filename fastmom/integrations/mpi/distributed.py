@@ -128,7 +128,7 @@ class Distributed:
             error = raised
         self._ready.clear()
         told = self._ranks.agree(error is not None, zlib.crc32(bytes(self._mask)),
-                                 self._digest_now(), *values)
+                                 self._digest_now(), *values, moving=self._between.begun)
         self._between.collect()         # even if the step is refused: some of it may have begun
         self._ranks.check(error, told)
         self._check_alike(told)

@@ -98,11 +98,12 @@ class Ranks:
 
     # Agreement ------------------------------------------------------------------------------------
 
-    def agree(self, *values: float, what: str = "step", patience: float = 1) -> Any:
+    def agree(self, *values: float, what: str = "step", patience: float = 1,
+              moving: bool = False) -> Any:
         """Tell the others up to `VALUES` numbers, and return those of all ranks, in their order.
 
         No rank returns before each has come here, and then all have seen what any had written to
-        shared memory. `patience` multiplies the timeout.
+        shared memory. `patience` multiplies the timeout; `moving`: other data is on the way.
         """
         if self.broken is not None:
             raise RuntimeError(self.broken)
@@ -112,7 +113,7 @@ class Ranks:
         told = own[None]
         if self.nodes > 1:
             told = np.empty((self.nodes, VALUES))
-            self.wait(self.across.Iallgather(own, told).Test, what, patience)
+            self.wait(self.across.Iallgather(own, told).Test, what, patience, moving)
         self._turn += 1
         self._told[self.node.rank][self._turn % 2] = told
         self._control.sync()
@@ -126,13 +127,17 @@ class Ranks:
         self.broken = None
         return result.reshape(self.size, VALUES)
 
-    def wait(self, done: Callable[[], Any], what: str, patience: float = 1) -> None:
-        """Wait until a condition holds; if that takes too long, end the run."""
+    def wait(self, done: Callable[[], Any], what: str, patience: float = 1,
+             moving: bool = False) -> None:
+        """Wait until a condition holds; if that takes too long, end the run.
+
+        `moving`: MPI moves data, a piece each time it is asked, so do not sleep in between.
+        """
         limit = None if self.timeout is None else time.monotonic() + patience * self.timeout
         looks = 0
         while not done():
             looks += 1
-            if looks < SPINS:
+            if moving or looks < SPINS:
                 os.sched_yield()
             else:
                 time.sleep(NAP)
@@ -178,12 +183,13 @@ class Ranks:
         sizes = np.empty(self.size, np.int64)
         self.wait(self.comm.Iallgather(np.array([own.size]), sizes).Test, what)
         got = np.empty(sizes.sum(), np.uint8)
-        self.wait(self.comm.Iallgatherv(own, [got, sizes.tolist(), MPI.BYTE]).Test, what)
+        self.wait(self.comm.Iallgatherv(own, [got, sizes.tolist(), MPI.BYTE]).Test, what,
+                  moving=True)
         return [pickle.loads(part.tobytes()) for part in np.split(got, np.cumsum(sizes)[:-1])]
 
     def send(self, thing: Any, to: int, what: str) -> None:
         request = self.comm.isend(thing, to)
-        self.wait(lambda: request.test()[0], what)
+        self.wait(lambda: request.test()[0], what, moving=True)
 
     def receive(self, source: int, what: str) -> Any:
         """Return the next object that another rank sends."""
@@ -209,8 +215,9 @@ def unlink_memory() -> None:
 def sweep(directory: str = MEMORY, age: float = OLD) -> None:
     """Remove what ranks have left that were killed before they could take the name off.
 
-    That is this user's files of MPICH that no process has, and older than any rank needs to open
-    one, in seconds.
+    MPICH makes its files in MPI_Init, and leaves them, with fastmom or without. So these are this
+    user's files of MPICH that no process has, and older than any rank needs to open one, in
+    seconds.
     """
     with suppress(OSError):         # there is no such directory on other systems
         left = [path for path in Path(directory).iterdir() if path.name.startswith(FILES)

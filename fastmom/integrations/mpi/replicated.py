@@ -73,7 +73,7 @@ class Replicated(Distributed):
         for array in self._given:
             data = array.reshape(-1).view(np.uint8)
             self._ranks.wait(self._ranks.comm.Ibcast([data, MPI.BYTE]).Test,
-                             "first exchange of parameters")
+                             "first exchange of parameters", moving=True)
         if optimizer._engine is None:
             optimizer.bind([{**group._values, "params": group["params"]} for group in groups])
         optimizer._bound_engine().fill_copies()

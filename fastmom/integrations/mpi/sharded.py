@@ -123,14 +123,7 @@ class Sharded(Distributed):
         self._shared = Window(ranks.node, self._layout.nbytes if ranks.node.rank == 0 else 0)
         memory = self._shared.memory[0]
         self.params = [t.view(memory) for t in self._layout.tensors]
-        if ranks.rank == 0:
-            for own, given in zip(self.params, self._given, strict=True):
-                own[...] = given
-        if ranks.node.rank == 0 and ranks.nodes > 1:
-            from mpi4py import MPI
-            ranks.wait(ranks.across.Ibcast([memory[:self._layout.nbytes], MPI.BYTE]).Test,
-                       "first exchange of parameters")
-        ranks.agree()
+        self._between.fill(memory, self._given)
         if not self._mirror:
             self._given = []
         self._copy_back()
