@@ -54,8 +54,9 @@ class YellowFin(Optimizer):
     ``m = max(x^2, ((sqrt(k) - 1) / (sqrt(k) + 1))^2)``, ``a = lr (1 - sqrt(m))^2 / h_min``, and
     ``v = m v + g + weight_decay * p``, ``p -= a v``. The learning rate rises over the first ten
     windows, and falls for good: by the factor `beta` in each step in which ``avg g.u`` lies two
-    standard errors below 0, where u is the mean gradient that the velocity holds. With `adapt_clip` a norm above ``sqrt(h_max)`` is brought down to it, one above ten
-    times that counts as that much, and ``a |g|`` is at most 100.
+    standard errors below 0, where u is the mean gradient that the velocity holds. With `adapt_clip`
+    a norm above ``sqrt(h_max)`` is brought down to it, one above ten times that counts as that
+    much, and ``a |g|`` is at most 100.
 
     Notes
     -----
@@ -70,11 +71,10 @@ class YellowFin(Optimizer):
     ``1 / h_min``, which grows as gradients vanish, and the momentum depends on no scale. So the
     parameters end up wandering about the optimum as far as the noise of the gradients takes them.
     Then, and not while they make way, a gradient on the average opposes those before it, the more
-    the larger the step, which is Pflug's test for a step size that has done its work. Weight decay
-    is not seen by any of the measurements.
+    the larger the step, which is Pflug's test for a step size that has done its work.
 
     ``state[0]["measured"]`` holds averages and window, `tuned` what follows from them. A gradient
-    that is not finite is not measured.
+    that is not finite is not measured, and neither is weight decay.
 
     References
     ----------
