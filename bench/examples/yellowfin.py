@@ -159,9 +159,9 @@ def draw_grid(axes: Any, name: str, found: dict[str, Any]) -> None:
     axes.set(xticks=range(len(MOMENTA)), xticklabels=[f"{m:g}" for m in MOMENTA],
              yticks=range(len(LRS)), yticklabels=[f"{lr:g}" for lr in LRS], xlabel="momentum",
              ylabel="learning rate",
-             title=f"{name}: best of the grid {grid.max():.1f} %, YellowFin\n"
-                   f"{100 * np.mean(found['YellowFin']):.1f} %, as published "
-                   f"{100 * np.mean(found['as published']):.1f} %")
+             title=f"{name}: best of the grid {grid.max():.1f} %,\n"
+                   f"YellowFin {100 * np.mean(found['YellowFin']):.1f} %, "
+                   f"as published {100 * np.mean(found['as published']):.1f} %")
 
 
 def main() -> None:
