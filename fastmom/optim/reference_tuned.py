@@ -20,9 +20,9 @@ def tune(grads: Sequence[Array | None], state: Sequence[dict[str, Array]],
     """
     own, beta, clips = state[0]["measured"], options["beta"], options["adapt_clip"]
     width = options["curv_win_width"]
-    (t, mass, square, norm, distance, log_min, log_max, signal, signal_mass, weight, _,
-     _), window = own[:12], own[12:]
-    t = int(t)
+    (t, mass, square, norm, distance, log_min, log_max, signal, signal_square, signal_mass, weight,
+     fall, _, _), window = own[:14], own[14:]
+    t, fall = int(t), fall if t else 1.0
     g_norm = np.sqrt(sum(np.sum(g * g) for g in grads if g is not None))
     kept = share = 1.0
     h_max = np.exp(log_max / mass) if t else np.inf
@@ -50,17 +50,21 @@ def tune(grads: Sequence[Array | None], state: Sequence[dict[str, Array]],
         ratio = np.sqrt(max((h_max + EPS) / (h_min + EPS), 1 + EPS))
         m = max(root ** 2, ((ratio - 1) / (ratio + 1)) ** 2)
         lr = (1 - np.sqrt(m)) ** 2 / (h_min + EPS)
-        lr = min(lr, lr * (t + 1) / (10 * width))
+        lr = fall * min(lr, lr * (t + 1) / (10 * width))
 
     velocity = [s["velocity"] for s in state]
     product = kept * sum(np.sum(g * v) for g, v in zip(grads, velocity, strict=True)
                          if g is not None)
     if weight > 0:
         signal = beta * signal + (1 - beta) * product / weight
+        signal_square = beta * signal_square + (1 - beta) * (product / weight) ** 2
         signal_mass = beta * signal_mass + 1 - beta
+        mean, mean_square = signal / signal_mass, signal_square / signal_mass
+        samples = (1 + beta) / (1 - beta) * signal_mass / (2 - signal_mass)
+        fall *= beta if mean < -2 * np.sqrt(mean_square / samples) else 1.0
     weight = m * weight + kept * share
-    own[:12] = (t + 1, mass, square, norm, distance, log_min, log_max, signal, signal_mass, weight,
-                lr, m)
+    own[:14] = (t + 1, mass, square, norm, distance, log_min, log_max, signal, signal_square,
+                signal_mass, weight, fall, lr, m)
     for h in hyper:
         a = h["lr"] * lr
         h["tuned_lr"] = min(a, 100 / g_norm) if clips and a * g_norm > 100 else a

@@ -25,6 +25,8 @@ SLOW = 10               # windows of steps until the learning rate is the tuned 
 PROTECTION = 100.0      # how far above the largest a squared norm may count
 FARTHEST = 100.0        # that a step goes along its gradient
 
+SURE = 2.0              # standard errors below 0 of a mean that is taken for negative
+
 LARGEST = 1e300         # squared norm, which some may be multiplied with
 WIDEST = 100            # steps whose squared norms are kept
 
@@ -51,29 +53,36 @@ class YellowFin(Optimizer):
     ``x^2 D^2 + (1 - x)^4 C / h_min^2`` and ``k = h_max / h_min``:
     ``m = max(x^2, ((sqrt(k) - 1) / (sqrt(k) + 1))^2)``, ``a = lr (1 - sqrt(m))^2 / h_min``, and
     ``v = m v + g + weight_decay * p``, ``p -= a v``. The learning rate rises over the first ten
-    windows. With `adapt_clip` a norm above ``sqrt(h_max)`` is brought down to it, one above ten
-    times that counts as that much, and ``a |g|`` is at most 100.
+    windows, and falls for good: by the factor `beta` in each step in which ``avg g.u`` lies two
+    standard errors below 0, where u is the mean gradient that the velocity holds. With `adapt_clip`
+    a norm above ``sqrt(h_max)`` is brought down to it, one above ten times that counts as that
+    much, and ``a |g|`` is at most 100.
 
     Notes
     -----
-    Equals the authors' program but for the variance. They subtract ``|avg g|^2`` from
-    ``avg |g|^2``, for which an average of all gradients has to be kept, read and written. Here u is
-    the mean gradient that the velocity holds, ``v`` before the step over the sum of its weights.
-    The noise of the new gradient is not in it, so ``g.u`` has the same mean, without a part of the
-    noise. It is summed up in the pass of the update and counts from the next step on. So state is
-    that of momentum, and so is memory traffic, but for one more reading of the gradients, for their
-    norm.
+    Equals the authors' program but for the variance and for the fall of the learning rate. They
+    subtract ``|avg g|^2`` from ``avg |g|^2``, for which an average of all gradients has to be kept,
+    read and written. Here u is ``v`` before the step over the sum of its weights. The noise of the
+    new gradient is not in it, so ``g.u`` has the same mean, without a part of the noise. It is
+    summed up in the pass of the update and counts from the next step on. So state is that of
+    momentum, and so is memory traffic, but for one more reading of the gradients, for their norm.
 
-    The tuned learning rate is fast and does not fall by itself: for the last percent of accuracy
-    let the factor fall, as in ``lr=fm.schedules.Linear(1.0, 0.0, steps)``.
+    Their learning rate never falls, unless by a factor that the user drops: it is in proportion to
+    ``1 / h_min``, which grows as gradients vanish, and the momentum depends on no scale. So the
+    parameters end up wandering about the optimum as far as the noise of the gradients takes them.
+    Then, and not while they make way, a gradient on the average opposes those before it, the more
+    the larger the step, which is Pflug's test for a step size that has done its work.
 
     ``state[0]["measured"]`` holds averages and window, `tuned` what follows from them. A gradient
-    that is not finite is not measured.
+    that is not finite is not measured, and neither is weight decay.
 
     References
     ----------
     J. Zhang and I. Mitliagkas, "YellowFin and the art of momentum tuning", MLSys 2019; and
-    ``tuner_utils/yellowfin.py`` in JianGoForIt/YellowFin_Pytorch.
+    ``tuner_utils/yellowfin.py`` in JianGoForIt/YellowFin_Pytorch. The fall: G. Ch. Pflug, "On the
+    determination of the step size in stochastic quasigradient methods", IIASA CP-83-025, 1983; and
+    J. Chee and P. Toulis, "Convergence diagnostics for stochastic gradient descent with constant
+    learning rate", AISTATS 2018.
 
     Examples
     --------
@@ -157,7 +166,7 @@ def row(group: Mapping[str, Any], lr: float, m: float, share: float) -> Row:
 
 # In the order of the array. The averages are not corrected; `mass` is the average of 1.
 NAMES = ("steps", "mass", "square", "norm", "distance", "log_min", "log_max", "signal",
-         "signal_mass", "weight", "lr", "momentum")
+         "signal_square", "signal_mass", "weight", "fall", "lr", "momentum")
 
 
 class Measurements:
@@ -171,15 +180,18 @@ class Measurements:
     log_min: float
     log_max: float
     signal: float           # of products with the velocity over its weight
+    signal_square: float
     signal_mass: float
     weight: float           # sum of the weights of the gradients in the velocity
+    fall: float             # of the learning rate, from 1
     lr: float
     momentum: float
 
     def __init__(self, numbers: Array) -> None:
         vars(self).update(zip(NAMES, numbers.tolist(), strict=False))
         self.window: list[float] = numbers[len(NAMES):].tolist()
-        self.lr = self.lr if self.steps else FIRST_LR
+        if not self.steps:
+            self.fall, self.lr = 1.0, FIRST_LR
 
     def numbers(self) -> list[float]:
         """Return them in the order of the array."""
@@ -225,14 +237,26 @@ class Measurements:
         self.momentum = max(best(distance + EPS, h_min + EPS, variance + EPS) ** 2,
                             ((root - 1) / (root + 1)) ** 2)
         self.lr = (1 - math.sqrt(self.momentum)) ** 2 / (h_min + EPS)
-        self.lr *= min(1.0, (self.steps + 1) / slow)
+        self.lr *= self.fall * min(1.0, (self.steps + 1) / slow)
 
     def look(self, product: float, share: float, beta: float) -> None:
         """Measure the product with the velocity before a step, and follow its weight."""
-        if self.weight > 0 and math.isfinite(product):
-            self.signal += (1 - beta) * (product / self.weight - self.signal)
+        if self.weight > 0 and math.isfinite((product / self.weight) * (product / self.weight)):
+            product /= self.weight
+            self.signal += (1 - beta) * (product - self.signal)
+            self.signal_square += (1 - beta) * (product * product - self.signal_square)
             self.signal_mass += (1 - beta) * (1 - self.signal_mass)
+            self.fall *= beta if self._turns(beta) else 1.0
         self.weight = self.momentum * self.weight + share
+
+    def _turns(self, beta: float) -> bool:
+        """Whether gradients surely oppose those before them.
+
+        The squares of the average's weights add up to ``(1 - beta) / (1 + beta)``, times
+        ``(2 - mass) / mass`` after its start, which gives the mean's standard error.
+        """
+        square = self.signal_square * (1 - beta) / (1 + beta) * (2 - self.signal_mass)
+        return self.signal < -SURE * math.sqrt(square)
 
 
 def limit(norm: float, largest: float) -> float:

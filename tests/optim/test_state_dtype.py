@@ -50,8 +50,7 @@ def check_equal(optimizer: fm.Optimizer, wide: fm.Optimizer) -> None:
             assert p.tobytes() == q.tobytes()
     for own, other in zip(optimizer.state, wide.state, strict=True):
         for name, buffer in own.items():
-            assert (buffer.astype(np.float32).tobytes()
-                    == other[name].astype(np.float32).tobytes()), name
+            assert buffer.astype(other[name].dtype).tobytes() == other[name].tobytes(), name
 
 
 # Rules that read again what they stored, which is rounded then ------------------------------------

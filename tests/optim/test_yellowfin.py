@@ -12,7 +12,8 @@ import pytest
 
 import fastmom as fm
 from fastmom import checkpoint
-from fastmom.optim.yellowfin import best
+from fastmom.optim.reference import Reference
+from fastmom.optim.yellowfin import Measurements, best
 
 F: Any = np.float32
 
@@ -45,6 +46,22 @@ def test_variance_is_that_of_the_noise() -> None:
         p *= 0.999
     assert optimizer.tuned.variance == pytest.approx(1000, rel=0.2)
     assert np.sum(p ** 2) > 10_000
+
+
+@pytest.mark.parametrize(("slope", "falls"), [(np.copy, True), (np.ones_like, False)])
+def test_learning_rate_falls_where_only_noise_is_left(slope: Any, falls: bool) -> None:
+    """In a valley and not on a plane; each measured number is that of the reference."""
+    rng, p = np.random.default_rng(0), np.full(50, 3.0)
+    optimizer = fm.YellowFin([p], beta=0.98)
+    reference = Reference(optimizer, np.longdouble)
+    for _ in range(1500):
+        g = slope(p) + rng.standard_normal(50) / 10
+        optimizer.step([g])
+        reference.step([g])
+    own, other = (Measurements(o.state[0]["measured"].astype(float))
+                  for o in (optimizer, reference))
+    np.testing.assert_allclose(own.numbers(), other.numbers(), rtol=1e-9)
+    assert own.fall < 0.1 if falls else own.fall == 1
 
 
 def test_best_momentum_solves_the_cubic() -> None:
