@@ -1,11 +1,11 @@
 /* Dense products of matrices that fit a core's caches, as a layer's do: c = a b.
 
-   Rows of a by two vectors of columns are summed in registers while b passes by, read where it lies:
-   its rows are short or contiguous in a layer's weights, so that only transposed weights and columns
-   that do not fill a vector are copied. BLAS copies both factors first, which pays where they are
-   larger than this. One core of a Zen 4 in GFLOP/s, [32 784] [784 128], the gradient of these
-   weights, [128 784] [784 512] and its: this 113, 106, 114, 110; OpenBLAS 0.3.30 86, 91, 101, 101;
-   SciPy's 71, 86, 97, 101; the package blis 32, 30, 34, 36 (it knows no Zen 4); the bound is 118.
+   Rows of a by two vectors of columns are summed in registers while b passes by. Few rows read it where
+   it lies, but for transposed weights and columns that do not fill a vector; for many rows a panel of it
+   is copied, in which vectors are aligned. BLAS copies both factors first, which pays where they are
+   larger than this. Without that copy one core of a Zen 4 reached in GFLOP/s, for [32 784] [784 128], the
+   gradient of these weights, [128 784] [784 512] and its: this 113, 106, 114, 110; OpenBLAS 0.3.30 86, 91,
+   101, 101; SciPy's 71, 86, 97, 101; the package blis 32, 30, 34, 36 (it knows no Zen 4); the bound is 118.
 
    Every element is summed from the first to the last product, so that no partition into rows and no
    width of vectors changes its bits. They are those of fused multiply-adds; a build without them goes to
