@@ -11,7 +11,7 @@ from importlib import import_module
 COMMANDS = {"peers": "measure"} | {name: name for name in (
     "pairs", "compare", "report", "readme", "agree", "costs", "threshold", "disturbance",
     "scaling", "ranks", "federated", "formats", "rounding", "embedding", "offload",
-    "textcat")} | {"torch": "in_torch"}
+    "textcat")} | {"torch": "in_torch", "sklearn": "estimators"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

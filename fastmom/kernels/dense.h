@@ -1,11 +1,11 @@
 /* Dense products of matrices that fit a core's caches, as a layer's do: c = a b.
 
-   Rows of a by two vectors of columns are summed in registers while b passes by, read where it lies:
-   its rows are short or contiguous in a layer's weights, so that only transposed weights and columns
-   that do not fill a vector are copied. BLAS copies both factors first, which pays where they are
-   larger than this. One core of a Zen 4 in GFLOP/s, [32 784] [784 128], the gradient of these
-   weights, [128 784] [784 512] and its: this 113, 106, 114, 110; OpenBLAS 0.3.30 86, 91, 101, 101;
-   SciPy's 71, 86, 97, 101; the package blis 32, 30, 34, 36 (it knows no Zen 4); the bound is 118.
+   Rows of a by two vectors of columns are summed in registers while b passes by. Few rows read it where
+   it lies, but for transposed weights and columns that do not fill a vector; for many rows a panel of it
+   is copied, in which vectors are aligned. BLAS copies both factors first, which pays where they are
+   larger than this. Without that copy one core of a Zen 4 reached in GFLOP/s, for [32 784] [784 128], the
+   gradient of these weights, [128 784] [784 512] and its: this 113, 106, 114, 110; OpenBLAS 0.3.30 86, 91,
+   101, 101; SciPy's 71, 86, 97, 101; the package blis 32, 30, 34, 36 (it knows no Zen 4); the bound is 118.
 
    Every element is summed from the first to the last product, so that no partition into rows and no
    width of vectors changes its bits. They are those of fused multiply-adds; a build without them goes to
@@ -41,9 +41,8 @@ enum { FM_WIDE = 2 * FM_BYTES, FM_DEEP = 512 };
    little of two vectors in each row. */
 enum { FM_AHEAD = 8 };
 
-/* b is copied, too, where it would fit the first cache if its rows were not that far apart, which maps
-   them to few of its sets, and if it is used often: the gradient of wide layers. */
-enum { FM_FAR = 512, FM_SHALLOW = 128, FM_OFTEN = 4 * FM_TILE_ROWS };
+/* From so many rows of a on, b is copied: its vectors then lie aligned, and in all sets of the cache. */
+enum { FM_OFTEN = 8 * FM_TILE_ROWS };
 
 #ifdef __clang__
 #define FM_SHUFFLE(bits, a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
@@ -115,9 +114,12 @@ FM_TILES(fm_tile64, double, fm_vector64, FM_FMA64)
         enum { LANES = sizeof(vector) / sizeof(real) };                                             \
         ptrdiff_t k = 0, fours = b_row == 1 ? columns / 4 * 4 : 0;                                  \
         if (b_column == 1)                                                                          \
-            for (; k < depth && k * b_row + room <= left; k++)                                      \
-                for (ptrdiff_t j = 0; j < room; j += LANES)                                         \
-                    *(vector *)(out + k * room + j) = *(const vector *)(b + k * b_row + j);         \
+            for (; k < depth && k * b_row + room <= left; k++) { /* two vectors, or twice the same */\
+                const vector x0 = *(const vector *)(b + k * b_row);                                 \
+                const vector x1 = *(const vector *)(b + k * b_row + room - LANES);                  \
+                *(vector *)(out + k * room) = x0;                                                   \
+                *(vector *)(out + k * room + room - LANES) = x1;                                    \
+            }                                                                                       \
         for (ptrdiff_t first = k; k < depth; k++)                                                   \
             for (ptrdiff_t j = (k - first) / 4 * 4 + 4 <= depth - first ? fours : 0; j < room; j++) \
                 out[k * room + j] = j < columns ? b[k * b_row + j * b_column] : 0;                  \
@@ -159,7 +161,8 @@ FM_COPY(fm_copy64, double, fm_four64)
                      ptrdiff_t a_row, ptrdiff_t a_column, const real *b, ptrdiff_t b_row,           \
                      ptrdiff_t b_column, real *c, ptrdiff_t c_row) {                                \
         enum { WIDE = FM_WIDE / sizeof(real), LANES = WIDE / 2 };                                   \
-        real panel[FM_DEEP * WIDE], edge[FM_TILE_ROWS * WIDE];                                      \
+        real panel[FM_DEEP * WIDE] __attribute__((aligned(FM_BYTES)));                              \
+        real edge[FM_TILE_ROWS * WIDE];                                                             \
         const ptrdiff_t size = (depth - 1) * b_row + (columns - 1) * b_column + 1;                  \
         for (ptrdiff_t r = 0; depth == 0 && r < rows; r++)                                          \
             memset(c + r * c_row, 0, columns * sizeof(real));                                       \
@@ -170,8 +173,7 @@ FM_COPY(fm_copy64, double, fm_four64)
                 const ptrdiff_t start = k * b_row + j * b_column, room = n > LANES ? WIDE : LANES;  \
                 const real *v = b + start;                                                          \
                 ptrdiff_t v_row = b_row;                                                            \
-                const int aliased = b_row >= FM_FAR && deep <= FM_SHALLOW && rows >= FM_OFTEN;      \
-                if (b_column != 1 || n < room || aliased) {                                         \
+                if (b_column != 1 || n < room || rows >= FM_OFTEN) {                                \
                     pack(panel, room, v, b_row, b_column, deep, n, size - start);                   \
                     v = panel, v_row = room;                                                        \
                 }                                                                                   \

@@ -7,6 +7,14 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__clang__)
+#define FM_UNROLL _Pragma("unroll")
+#elif defined(__GNUC__)
+#define FM_UNROLL _Pragma("GCC unroll 8")
+#else
+#define FM_UNROLL
+#endif
+
 /* out[j] = sum over i of v[i] base[stride k[i] + j], j below width: the sums of eight vectors stay in
    registers while the rows pass by. Every element is summed in the same order, whatever the vectors'
    width, so that every build gives the same bits. */
@@ -21,23 +29,34 @@
 typedef float fm_vector32 __attribute__((vector_size(FM_BYTES), aligned(4), may_alias));
 typedef double fm_vector64 __attribute__((vector_size(FM_BYTES), aligned(8), may_alias));
 
+#define FM_COMBINE_CASE(real, vector, vectors)                                                      \
+    case vectors: {                                                                                 \
+        vector a[vectors] = {0};                                                                    \
+        for (ptrdiff_t i = 0; i < count; i++) {                                                     \
+            const real *b = base + stride * k[i] + j;                                               \
+            FM_UNROLL for (int t = 0; t < vectors - 1; t++)                                         \
+                a[t] += v[i] * *(const vector *)(b + t * lanes);                                    \
+            a[vectors - 1] += v[i] * *(const vector *)(b + last);                                   \
+        }                                                                                           \
+        FM_UNROLL for (int t = 0; t < vectors - 1; t++) *(vector *)(out + j + t * lanes) = a[t];    \
+        *(vector *)(out + j + last) = a[vectors - 1];                                               \
+        break;                                                                                      \
+    }
 #define FM_COMBINE_BLOCKS(real, vector)                                                             \
     const ptrdiff_t lanes = sizeof(vector) / sizeof(real);                                          \
-    for (; j + 8 * lanes <= width; j += 8 * lanes) {                                                \
-        vector a0 = {0}, a1 = {0}, a2 = {0}, a3 = {0}, a4 = {0}, a5 = {0}, a6 = {0}, a7 = {0};      \
-        for (ptrdiff_t i = 0; i < count; i++) {                                                     \
-            const vector *b = (const vector *)(base + stride * k[i] + j);                           \
-            a0 += v[i] * b[0], a1 += v[i] * b[1], a2 += v[i] * b[2], a3 += v[i] * b[3];             \
-            a4 += v[i] * b[4], a5 += v[i] * b[5], a6 += v[i] * b[6], a7 += v[i] * b[7];             \
+    for (ptrdiff_t n; width >= lanes && j < width; j += n) {                                        \
+        n = width - j < 8 * lanes ? width - j : 8 * lanes;                                          \
+        const ptrdiff_t last = n - lanes; /* it may overlap the vector before */                    \
+        switch ((n + lanes - 1) / lanes) {                                                          \
+            FM_COMBINE_CASE(real, vector, 1)                                                        \
+            FM_COMBINE_CASE(real, vector, 2)                                                        \
+            FM_COMBINE_CASE(real, vector, 3)                                                        \
+            FM_COMBINE_CASE(real, vector, 4)                                                        \
+            FM_COMBINE_CASE(real, vector, 5)                                                        \
+            FM_COMBINE_CASE(real, vector, 6)                                                        \
+            FM_COMBINE_CASE(real, vector, 7)                                                        \
+            FM_COMBINE_CASE(real, vector, 8)                                                        \
         }                                                                                           \
-        vector *o = (vector *)(out + j);                                                            \
-        o[0] = a0, o[1] = a1, o[2] = a2, o[3] = a3, o[4] = a4, o[5] = a5, o[6] = a6, o[7] = a7;     \
-    }                                                                                               \
-    for (; j + lanes <= width; j += lanes) {                                                        \
-        vector a = {0};                                                                             \
-        for (ptrdiff_t i = 0; i < count; i++)                                                       \
-            a += v[i] * *(const vector *)(base + stride * k[i] + j);                                \
-        *(vector *)(out + j) = a;                                                                   \
     }
 #else
 #define FM_COMBINE_BLOCKS(real, vector)
@@ -130,14 +149,6 @@ static inline float fm_exp32(float x) {
     memcpy(&n, &bits, sizeof n);
     return p * n;
 }
-
-#if defined(__clang__)
-#define FM_UNROLL _Pragma("unroll")
-#elif defined(__GNUC__)
-#define FM_UNROLL _Pragma("GCC unroll 8")
-#else
-#define FM_UNROLL
-#endif
 
 /* 64-bit lanes and the products of their lower halves. A compiler that is not told takes them for
    products of 64 bits, which take three times as long. */

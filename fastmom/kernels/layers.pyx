@@ -27,7 +27,7 @@ cdef enum:
     MOST_SLICES = 3         # of a dense batch: more weights, with gradient and state, leave the cache
     LEAST_COLUMNS = 256     # of a dense batch's slice: below, adding the slices costs too much
     GRAIN = 8               # rows of weights, a multiple of which each thread takes
-    SERIAL_BELOW = 100000   # multiplications: below this, waking a team costs more than it saves
+    SERIAL_BELOW = 1500000  # multiplications: below this, waking a team costs more than it saves
 
 cdef double DENSITY = 0.3   # share of nonzeros up to which skipping the zeros pays
 

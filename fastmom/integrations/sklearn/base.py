@@ -158,7 +158,8 @@ class MLP(BaseEstimator):
                              **self._as_data)
         targets = self._targets(y, goes_on)
         weights = self._weights(X, y, sample_weight)
-        X, targets, weights = (a[weights > 0] for a in (X, targets, weights))
+        if not weights.all():
+            X, targets, weights = (a[weights > 0] for a in (X, targets, weights))
         rng, validate = check_random_state(self.random_state), None
         if self.early_stopping:
             X, held, targets, held_targets, weights, held_weights = train_test_split(
