@@ -10,8 +10,8 @@ from libc.math cimport INFINITY
 from libc.string cimport memset
 
 from fastmom.kernels.codecs cimport Codec, drawn
-from fastmom.kernels.rules cimport (LANES, MAX_ARRAYS, SIDE_BY_SIDE, Direction, Factors, Stages,
-                                    Update)
+from fastmom.kernels.rules cimport (FLOAT64, LANES, MAX_ARRAYS, SIDE_BY_SIDE, Direction, Factors,
+                                    Stages, Update)
 from fastmom.kernels.system cimport fm_float_mode, fm_flush_begin, fm_flush_end
 from fastmom.kernels.team cimport spread
 from fastmom.kernels.touched cimport ask_ahead, ask_for, collect, gather, place_of, rest_of_row
@@ -19,8 +19,9 @@ from fastmom.kernels.touched cimport ask_ahead, ask_for, collect, gather, place_
 cdef enum:
     RUN = 64                # chunks taken in ascending order, also when the sweep goes backward
     PIECE = 1024            # elements of gradients loaded at a time
-    MULTIPLIED = 256        # so few that the processor reads ahead in one loop during the other
-    LATER = 4 * MULTIPLIED  # by so many the memory is asked before
+    ASKED = 256             # so few that the processor reads ahead in one loop during the other
+    LATER = ASKED + ASKED // 2      # by so many the memory is asked before
+    ASKED_FROM = 1 << 19    # elements: of fewer the caches hold so much that asking costs time
     STAGED = 512            # elements decoded, updated and encoded at a time: whole blocks
     BUFFER = 4 * STAGED + LINE      # bytes of one array's; no two start at the same place of a page
     SERIAL_BELOW = 32768    # elements: below this, waking a team costs more than it saves
@@ -150,15 +151,16 @@ cdef inline void update(const Plan* plan, const Tensor* t, const Chunk* chunk, c
     cdef Py_ssize_t lead = 0 if t.staged or t.look or t.sources == ROWS else t.lead
     cdef Py_ssize_t start = chunk.offset + lead if chunk.offset else 0
     cdef Py_ssize_t stop = min(last.offset + CHUNK + lead, t.extent)
-    cdef Py_ssize_t most = piece(plan, t), size, place
+    cdef bint asks = t.sources != ROWS and asked(plan, t)
+    cdef Py_ssize_t most = ASKED if asks else piece(plan, t), size, place
     cdef double[LANES] lane
     while start < stop:
         size, place = min(most, stop - start), start
         if t.sources == ROWS:
             size, place = min(size, rest_of_row(t, start)), place_of(plan, t, start)
             ask_ahead(plan, t, start)
-        elif t.look:
-            ask_on(plan, t, start, size)
+        elif asks:
+            ask_on(plan, t, start, size, 0, STATE)
         point(plan, t, a, place)
         widen(plan, t, a, start, size, scratch)
         load(plan, t, a, size, scratch)
@@ -167,6 +169,8 @@ cdef inline void update(const Plan* plan, const Tensor* t, const Chunk* chunk, c
         if t.look == BEFORE:
             multiply(plan, t, a, start, size, lane)
         rule(a, a + STATE, size, row.c, &factors)
+        if asks:
+            ask_on(plan, t, start, size, STATE, plan.n_arrays)
         if t.look == AFTER:
             multiply(plan, t, a, start, size, lane)
         average(plan, t, a, size)
@@ -187,17 +191,30 @@ cdef inline Py_ssize_t piece(const Plan* plan, const Tensor* t) noexcept nogil:
         return STAGED
     if t.sources or loaded(plan, t) or t.format[GRADIENT] or t.copy != NULL:
         return PIECE
-    return MULTIPLIED if t.look else CHUNK + LINE if plan.average else t.size
+    return CHUNK + LINE if plan.average else t.size
 
 
-cdef inline void ask_on(const Plan* plan, const Tensor* t, Py_ssize_t start,
-                        Py_ssize_t size) noexcept nogil:
-    """Ask the memory for a later piece: the hardware guesses little of loops that take turns."""
+cdef inline bint asked(const Plan* plan, const Tensor* t) noexcept nogil:
+    """Whether the memory is asked for pieces: where loops take turns, or rules convert numbers.
+
+    So many instructions come between two lines of an array that the processor reads too few of them
+    ahead, and the hardware guesses little. With 3 x 10^7 elements steps of int8 and 16-bit formats
+    became 5 to 30 % faster; of float32 alone, none did.
+    """
+    return t.look != AWAY or plan.n_elements >= ASKED_FROM and (
+        t.staged or t.form > FLOAT64 or t.format[GRADIENT] or t.copy != NULL)
+
+
+cdef inline void ask_on(const Plan* plan, const Tensor* t, Py_ssize_t start, Py_ssize_t size,
+                        int first, int stop) noexcept nogil:
+    """Ask the memory for a later piece of some arrays: more at once than it takes would wait."""
     cdef char* a[MAX_ARRAYS]
     cdef int j
     point(plan, t, a, start + LATER)
-    for j in range(plan.n_arrays):
+    for j in range(first, stop):
         ask_for(a[j], (size >> t.shift[j]) * t.item[j])
+    if stop > STATE and t.copy != NULL:
+        ask_for(t.copy + 2 * (start + LATER), 2 * size)
 
 
 cdef inline void multiply(const Plan* plan, const Tensor* t, char** a, Py_ssize_t start,
