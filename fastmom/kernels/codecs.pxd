@@ -21,11 +21,17 @@ cdef struct Codec:
     int item                # bytes of each 2^shift numbers
     int shift
 
+cdef enum:
+    KEYED = 512             # elements that have one key, whatever pieces they are encoded in
+
 cdef inline uint32_t drawn(uint64_t step, uint64_t tensor, uint64_t array,
                            uint64_t start) noexcept nogil:
-    """Return the key of one piece's noise: the output function of Steele et al.'s SplitMix."""
-    cdef uint64_t z = (step << 32) + (tensor << 3) + array
-    z = (z ^ (start * <uint64_t>0xD1342543DE82EF95)) + <uint64_t>0x9E3779B97F4A7C15
+    """Return the noise of one element, from which that of the following ones goes on by WEYL.
+
+    A key is by the output function of Steele et al.'s SplitMix.
+    """
+    cdef uint64_t z = (step << 32) + (tensor << 3) + array, past = start % KEYED
+    z = (z ^ ((start - past) * <uint64_t>0xD1342543DE82EF95)) + <uint64_t>0x9E3779B97F4A7C15
     z = (z ^ (z >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
     z = (z ^ (z >> 27)) * <uint64_t>0x94D049BB133111EB
-    return <uint32_t>((z ^ (z >> 31)) >> 32)
+    return <uint32_t>((z ^ (z >> 31)) >> 32) + <uint32_t>(past * <uint64_t>0x9E3779B9)

@@ -8,8 +8,7 @@
  *
  * An encoding rounds to nearest or dithers: adds noise below the last bit that stays, so that the
  * mean over all noise is the number itself. The noise is key + i WEYL, uniform for each element over
- * all keys and evenly spread over the elements of a piece. Each piece has a key of its own at each
- * step.
+ * all keys and evenly spread over the elements that share a key, which is another one at each step.
  */
 #ifndef FASTMOM_FORMATS_H
 #define FASTMOM_FORMATS_H
@@ -25,7 +24,7 @@ const int BLOCK = 128, RECORD = 4 + BLOCK;
 const float TINY = 3e-36f;
 const uint32_t SIZE = 0x7FFFFFFF, INFINITE = 0x7F800000, NOT_A_NUMBER = 0x7FC00000;
 
-inline uint32_t noise(uint32_t key, ptrdiff_t i) { return key + (uint32_t)i * 0x9E3779B9u; }
+const uint32_t WEYL = 0x9E3779B9;
 
 /* Formats of an element: T converts from and to float ------------------------------------------ */
 
@@ -43,8 +42,8 @@ template <class T> void encode(char *out, const float *x, ptrdiff_t n, uint32_t)
 
 template <class T> void dither(char *out, const float *x, ptrdiff_t n, uint32_t key) {
     T *codes = (T *)out;
-    for (ptrdiff_t i = 0; i < n; i++)
-        codes[i] = T::dithered(x[i], noise(key, i));
+    for (ptrdiff_t i = 0; i < n; i++, key += WEYL)
+        codes[i] = T::dithered(x[i], key);
 }
 
 /* Formats of a block: F reads a code, and writes or dithers one of a number of -TOP to TOP ------- */
@@ -69,25 +68,31 @@ struct Float8 {
     static float top() { return 1; }
 
     static float read(uint8_t code) {
-        uint32_t size = code & 127;
-        return fm_float((size ? (size + 889) << 20 : 0) | (uint32_t)(code & 128) << 24);
+        uint32_t bits = (uint32_t)(int32_t)(int8_t)code << 20 & 0x87F00000;
+        return fm_float(bits + (bits & SIZE ? ZEROTH : 0));
     }
 
     static uint8_t write(float x, uint32_t) {
-        uint32_t bits = fm_bits(x), size = bits & SIZE;
-        int32_t code = (int32_t)((size + 0x7FFFF + (size >> 20 & 1)) >> 20) - 889;
-        return (uint8_t)((code > 0 ? code : 0) | (bits >> 24 & 128));
+        uint32_t bits = fm_bits(x);
+        int32_t above = (int32_t)((bits & SIZE) + (bits >> 20 & 1) + (0x7FFFF - ZEROTH));
+        return signed_code(above > 0 ? above : 0, bits);
     }
 
     static uint8_t dither(float x, uint32_t noise) {
-        const float smallest = fm_float(890u << 20);
+        const int32_t largest = 127 * ONE;
         uint32_t bits = fm_bits(x), size = bits & SIZE;
-        int32_t code = (int32_t)((size + (noise >> 12)) >> 20) - 889;
-        float part = (float)(int32_t)(noise >> 8) * 0x1p-24f;
-        int32_t small = fm_float(size) > part * smallest;
-        code = size < 890u << 20 ? small : code;
-        code = code > 127 ? 127 : code;
-        return (uint8_t)(code | (bits >> 24 & 128));
+        int32_t above = (int32_t)(size + (noise >> 12) - ZEROTH);
+        float part = (float)(int32_t)(noise >> 8) * (fm_float(ZEROTH + ONE) * 0x1p-24f);
+        int32_t small = fm_float(size) > part ? ONE : 0;
+        above = above < largest ? above : largest;
+        return signed_code(size < ZEROTH + ONE ? small : above, bits);
+    }
+
+  private:
+    static const uint32_t ONE = 1u << 20, ZEROTH = 889u << 20;  /* a code; what 0 would stand for */
+
+    static uint8_t signed_code(int32_t above, uint32_t bits) {
+        return (uint8_t)(((uint32_t)above | (bits >> 4 & 128 * ONE)) >> 20);
     }
 };
 
@@ -103,10 +108,10 @@ struct UFloat8 {
 
     static uint8_t dither(float x, uint32_t noise) {
         uint32_t size = fm_bits(x) & SIZE;
-        int32_t code = (int32_t)((size + (noise >> 12)) >> 20) - 761;
-        code = code > 255 ? 255 : code;
-        code = code < 1 ? 1 : code;
-        return (uint8_t)(size ? code : 0);
+        int32_t above = (int32_t)(size + (noise >> 12) - (761u << 20)), largest = 255 << 20;
+        above = above < largest ? above : largest;
+        above = above > 1 << 20 ? above : 1 << 20;
+        return (uint8_t)((size ? (uint32_t)above : 0) >> 20);
     }
 };
 
@@ -131,8 +136,8 @@ template <class F, Write write> inline void write_block(char *record, const floa
     float unit = size < TINY ? 0 : F::top() / size;
     scale = largest < INFINITE ? scale : fm_float(NOT_A_NUMBER);
     memcpy(record, &scale, 4);
-    for (int i = 0; i < BLOCK; i++)
-        codes[i] = write(x[i] * unit, noise(key, i));
+    for (int i = 0; i < BLOCK; i++, key += WEYL)
+        codes[i] = write(x[i] * unit, key);
 }
 
 template <class F> void decode_blocks(float *out, const char *x, ptrdiff_t n) {
@@ -148,7 +153,7 @@ template <class F> void decode_blocks(float *out, const char *x, ptrdiff_t n) {
 template <class F, Write write>
 void encode_blocks(char *out, const float *x, ptrdiff_t n, uint32_t key) {
     float last[BLOCK] = {};
-    for (; n >= BLOCK; n -= BLOCK, x += BLOCK, out += RECORD, key = noise(key, BLOCK))
+    for (; n >= BLOCK; n -= BLOCK, x += BLOCK, out += RECORD, key += BLOCK * WEYL)
         write_block<F, write>(out, x, key);
     if (n > 0) {
         memcpy(last, x, n * sizeof *x);

@@ -309,6 +309,20 @@ def test_groups_that_are_added() -> None:
     assert (q.astype(F) == 0.5).all()
 
 
+@pytest.mark.parametrize("hyper", [{"state_dtype": "int8", "rounding": "stochastic"},
+                                   {"state_dtype": "bfloat16", "rounding": "stochastic"},
+                                   {"state_dtype": "bfloat16"}, {}])
+def test_pieces_of_long_lists_get_the_same_bits(hyper: dict[str, Any]) -> None:
+    def stepped(*sizes: int) -> list[bytes]:
+        params = [np.linspace(-1, 1, size, dtype=F) for size in sizes]
+        copies = [np.zeros(size, HALF) for size in sizes]
+        opt = fm.AdamW(params, lr=1e-2, copies=copies, **hyper)
+        for _ in range(3):
+            opt.step([p * p for p in params])
+        return [a[0].tobytes() for a in (params, copies)]
+    assert stepped(5000, 2 ** 19) == stepped(5000)
+
+
 def test_in_files(tmp_path: Path) -> None:
     made = np.memmap(tmp_path / "w", np.float16, "w+", shape=(5000,))
     plain = np.zeros(5000, np.float16)
