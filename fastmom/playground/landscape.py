@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from html import escape
@@ -24,12 +24,12 @@ from bokeh.models import (
 )
 from bokeh.plotting import contour
 
-from fastmom import optim
 from fastmom.landscape import SURFACES, Point, Surface, Trajectory, paths, ravine
+from fastmom.playground.methods import COLOUR, COLUMNS, columns
+from fastmom.playground.methods import METHODS as METHODS
 from fastmom.playground.page import (
     FAINT,
     INK,
-    LOWEST,
     coloured,
     heading,
     layers,
@@ -39,15 +39,12 @@ from fastmom.playground.page import (
     within,
 )
 from fastmom.playground.words import sentence
-from fastmom.plot.style import COLOURS
 
 POINTS = 200        # of the grid of the contours, to each side
 LEVELS = 20
 PATIENCE = 0.3      # seconds until the browser is not waited for
 SAY = 0.5           # seconds between two sentences while a slider moves
 MOMENTUM = 0.9
-COLUMNS = ("x", "y", "step", "value", "speed", "end_x", "end_y", "marker", "colour", "label", "lr",
-           "momentum")
 # Asks for the next paths, which are computed meanwhile, and draws these with the screen's next
 # picture; Bokeh by itself would draw with every second one at most
 TAKEN = """
@@ -57,18 +54,6 @@ requestAnimationFrame(() => {
 });
 """
 LEAST_LR, MOST_LR = -4.0, 0.5       # decimal logarithms
-
-# By the name on the check box: what makes the optimizer from parameters, lr and momentum.
-Make = Callable[..., optim.Optimizer]
-METHODS: dict[str, Callable[[float], Make]] = {
-    "plain": lambda m: optim.SGD,
-    "momentum": lambda m: partial(optim.SGD, momentum=m),
-    "Nesterov": lambda m: partial(optim.SGD, momentum=m, nesterov=True),
-    "QHM": lambda m: partial(optim.QHM, momentum=m),
-}
-if "yellowfin" in optim.OPTIMIZERS:
-    METHODS["YellowFin"] = lambda m: optim.OPTIMIZERS["yellowfin"]
-COLOUR = dict(zip(METHODS, COLOURS, strict=False))
 
 
 class Landscape:
@@ -86,7 +71,8 @@ class Landscape:
         self._document, self._wanted, self._sent = document, False, -math.inf
         self._shown: Any = None
         self._begun: Any = None
-        self._text, self._said = "", -math.inf
+        self._found: Mapping[str, Trajectory] = {}
+        self._said, self._waits = -math.inf, False
         self.updates, self.start = 0, SURFACES["ravine"].start
         self._dragging = self._following = False
         self._make_controls()
@@ -125,7 +111,7 @@ class Landscape:
     def _make_charts(self) -> None:
         self.lines = ColumnDataSource({name: [] for name in COLUMNS}, name="paths")
         self.begin = ColumnDataSource({"x": [], "y": []}, name="start")
-        self.begin.on_change("tags", self._drawn)
+        self.begin.on_change("tags", self._taken)
         self.minima = ColumnDataSource({"x": [], "y": [], "colour": []})
         ground, self.map = layers("landscape-surface", "drag the square to start elsewhere",
                                   x_range=Range1d(), y_range=Range1d())
@@ -165,28 +151,45 @@ class Landscape:
         self._draw_next()
 
     def _draw_next(self) -> None:
-        """Show what is wanted, unless the browser has not taken yet what was wanted before.
+        """Show what is wanted, unless the browser has not yet taken what was wanted before.
 
         So pictures never queue up: while a slider moves, each is of its latest place.
         """
-        drawing = time.monotonic() - self._sent < PATIENCE
-        if not self._wanted or (drawing and self._document is not None):
+        if not self._wanted:
+            return
+        if self._document is not None and time.monotonic() - self._sent < PATIENCE:
+            self._call_later()      # in case that no answer comes, as from a page that is hidden
             return
         self._wanted, self._sent = False, time.monotonic()
         self.update()
-        if self._document is not None:      # if no answer comes, as from a page that is hidden
-            self._document.add_timeout_callback(self._draw_next, 1000 * PATIENCE + 10)
 
-    def _drawn(self, attr: str, old: Any, new: Any) -> None:
-        self._sent, still = -math.inf, not self._wanted
+    def _taken(self, attr: str, old: Any, new: Any) -> None:
+        self._sent = -math.inf
         self._draw_next()
-        self._say(at_once=still)
 
-    def _say(self, at_once: bool) -> None:
+    def _call_later(self) -> None:
+        if not self._waits:
+            self._waits = True
+            self._document.add_timeout_callback(self._come_back, 1000 * SAY)
+
+    def _come_back(self) -> None:
+        self._waits = False
+        self._draw_next()
+        self._say()
+
+    def _say(self) -> None:
         """Show the sentences, but while a slider moves only now and then: they cost as much."""
         now = time.monotonic()
-        if self._text != self.says.text and (at_once or now - self._said > SAY):
-            self.says.text, self._said = self._text, now
+        if self._document is not None and now - self._said < SAY:
+            self._call_later()
+            return
+        text = "".join(
+            f'<p style="margin:0 0 6px"><b style="color:{COLOUR[name]}">{escape(name)}</b> '
+            f'{escape(sentence(name, path, *self._pair))}.</p>'
+            for name, path in self._found.items()) or (
+            f'<p style="color:{FAINT}">Choose a method.</p>')
+        if text != self.says.text:
+            self.says.text, self._said = text, now
 
     def choose(self) -> None:
         """Show another surface, from its start and with its learning rate."""
@@ -241,11 +244,8 @@ class Landscape:
         for where, name in ((self.values, "value"), (self.speeds, "speed")):
             set_decades(where.y_range, self.lines.data[name])
         self._show_start(surface.bounds)
-        self._text = "".join(
-            f'<p style="margin:0 0 6px"><b style="color:{COLOUR[name]}">{escape(name)}</b> '
-            f'{escape(sentence(name, path, lr, m))}.</p>' for name, path in found.items()) or (
-            f'<p style="color:{FAINT}">Choose a method.</p>')
-        self._say(at_once=self._document is None)
+        self._found, self._pair = found, (lr, m)
+        self._say()
         self.updates += 1
 
     def _show_start(self, bounds: tuple[Point, Point]) -> None:
@@ -276,24 +276,3 @@ class Landscape:
         self.minima.data = {"x": [at[0] for at in surface.minima],
                             "y": [at[1] for at in surface.minima],
                             "colour": [INK, *["white"] * (len(surface.minima) - 1)]}
-
-
-def columns(found: Mapping[str, Trajectory], lr: float, momentum: float) -> dict[str, Any]:
-    """Return all that is drawn of the paths: a row for each method."""
-    paths = list(found.values())
-    rows = {"x": [path.points[:, 0] for path in paths], "y": [path.points[:, 1] for path in paths],
-            "step": [np.arange(path.steps + 1, dtype=np.int32) for path in paths],
-            "value": [np.maximum(path.values, LOWEST) for path in paths],
-            "speed": [speeds(path) for path in paths],
-            "end_x": [path.points[-1, 0] for path in paths],
-            "end_y": [path.points[-1, 1] for path in paths],
-            "marker": ["x" if path.diverged else "circle" for path in paths],
-            "colour": [COLOUR[name] for name in found], "label": list(found),
-            "lr": [lr] * len(paths), "momentum": [momentum] * len(paths)}
-    return {name: rows[name] for name in COLUMNS}
-
-
-def speeds(path: Trajectory) -> Any:
-    """Return the length of each step, one as many as there are points."""
-    lengths = np.hypot(*np.diff(path.points, axis=0).T)
-    return np.maximum(np.append(lengths, np.nan), LOWEST)
