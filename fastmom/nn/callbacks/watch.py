@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import fmean, pstdev
+from statistics import fmean
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -165,7 +165,7 @@ class Watch:
         if not finite(self._checked()):
             return "parameters became NaN or infinite"
         mean = fmean(self._losses)
-        error = pstdev(self._losses, mean) / math.sqrt(len(self._losses))
+        error = math.sqrt(fmean((x - mean) ** 2 for x in self._losses) / len(self._losses))
         self._losses.clear()
         self._best = min(mean, self._best)
         if mean > max((self._best + self._first) / 2, self._best + ERRORS * error):
