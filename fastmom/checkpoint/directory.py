@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from fastmom.checkpoint.content import Checkpoint, archive_of, load
+from fastmom.checkpoint.archive import archive_of
+from fastmom.checkpoint.content import Checkpoint, load
 from fastmom.checkpoint.errors import DamagedError, reading
 
 NAME = re.compile(r"checkpoint-([0-9]+)\.(?:npz|safetensors)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from html import escape
@@ -19,41 +19,41 @@ from bokeh.models import (
     CustomJS,
     Div,
     Range1d,
+    Row,
     Select,
 )
 from bokeh.plotting import contour
 
-from fastmom import optim
-from fastmom.landscape import SURFACES, Surface, Trajectory, paths, ravine
-from fastmom.playground.page import FAINT, INK, chart, coloured, heading, slider
+from fastmom.landscape import SURFACES, Point, Surface, Trajectory, paths, ravine
+from fastmom.playground.methods import COLOUR, COLUMNS, columns
+from fastmom.playground.methods import METHODS as METHODS
+from fastmom.playground.page import (
+    FAINT,
+    INK,
+    coloured,
+    heading,
+    layers,
+    set_decades,
+    shades,
+    slider,
+    within,
+)
 from fastmom.playground.words import sentence
-from fastmom.plot.style import COLOURS
 
 POINTS = 200        # of the grid of the contours, to each side
 LEVELS = 20
-LOWEST = 1e-12      # on the logarithmic axes
 PATIENCE = 0.3      # seconds until the browser is not waited for
-SAY = 0.2           # seconds between two sentences while a slider moves
+SAY = 0.5           # seconds between two sentences while a slider moves
 MOMENTUM = 0.9
-COLUMNS = ("x", "y", "step", "value", "speed", "end_x", "end_y", "marker", "colour", "label", "lr",
-           "momentum")
-DRAWN = """
-requestAnimationFrame(() => setTimeout(() => { drawn.tags = [performance.now()]; }, 0));
+# Asks for the next paths, which are computed meanwhile, and draws these with the screen's next
+# picture; Bokeh by itself would draw with every second one at most
+TAKEN = """
+taken.tags = [performance.now()];
+requestAnimationFrame(() => {
+  for (const chart of charts) cb_context.index.find_one(chart)?.paint();
+});
 """
 LEAST_LR, MOST_LR = -4.0, 0.5       # decimal logarithms
-
-# By the name on the check box: what makes the optimizer from parameters, lr and momentum.
-Make = Callable[..., optim.Optimizer]
-METHODS: dict[str, Callable[[float], Make]] = {
-    "plain": lambda m: optim.SGD,
-    "momentum": lambda m: partial(optim.SGD, momentum=m),
-    "Nesterov": lambda m: partial(optim.SGD, momentum=m, nesterov=True),
-    "QHM": lambda m: partial(optim.QHM, momentum=m),
-}
-if "yellowfin" in optim.OPTIMIZERS:
-    METHODS["YellowFin"] = lambda m: optim.OPTIMIZERS["yellowfin"]
-COLOUR = dict(zip(METHODS, (COLOURS[0], COLOURS[1], COLOURS[2], COLOURS[3], COLOURS[4]),
-                  strict=False))
 
 
 class Landscape:
@@ -70,12 +70,13 @@ class Landscape:
     def __init__(self, document: Any = None) -> None:
         self._document, self._wanted, self._sent = document, False, -math.inf
         self._shown: Any = None
-        self._text, self._said = "", -math.inf
+        self._begun: Any = None
+        self._found: Mapping[str, Trajectory] = {}
+        self._said, self._waits = -math.inf, False
         self.updates, self.start = 0, SURFACES["ravine"].start
-        self._dragging, self._at = False, (math.nan, math.nan)
+        self._dragging = self._following = False
         self._make_controls()
         self._make_charts()
-        self.roots = [self.controls, self.map, self.values, self.speeds]
         self.choose()
 
     # Models ---------------------------------------------------------------------------------------
@@ -89,6 +90,7 @@ class Landscape:
         self.momentum = slider("momentum", "momentum", 0, 0.999, 0.001, MOMENTUM)
         self.momentum.format = "0.000"
         self.steps = slider("steps", "steps", 20, 1000, 10, 300)
+        self.at = [slider(f"start-{axis}", f"start {axis}", 0, 1, 0.01, 0) for axis in "xy"]
         self.methods = CheckboxGroup(
             name="methods", labels=list(METHODS), active=[0, 1, 2], sizing_mode="stretch_width",
             stylesheets=[coloured([COLOUR[name] for name in METHODS], "label")])
@@ -96,26 +98,29 @@ class Landscape:
         for widget in (self.condition, self.lr, self.momentum, self.steps):
             widget.on_change("value", self._changed)
         self.methods.on_change("active", self._changed)
+        for axis, place in enumerate(self.at):
+            place.format = "0.00"
+            place.on_change("value", partial(self._slide, axis))
         self.surface.on_change("value", lambda attr, old, new: self.choose())
         self.controls = Column(
             self.surface, self.condition, self.lr, self.momentum, self.steps,
+            Row(*self.at, sizing_mode="stretch_width", spacing=12),
             heading("methods"), self.methods, heading("what happens"), self.says,
             name="landscape-controls", sizing_mode="stretch_width", spacing=4)
 
     def _make_charts(self) -> None:
         self.lines = ColumnDataSource({name: [] for name in COLUMNS}, name="paths")
         self.begin = ColumnDataSource({"x": [], "y": []}, name="start")
-        self.lines.js_on_change("data", CustomJS(args={"drawn": self.begin}, code=DRAWN))
-        self.begin.on_change("tags", self._drawn)
+        self.begin.on_change("tags", self._taken)
         self.minima = ColumnDataSource({"x": [], "y": [], "colour": []})
-        self.map = chart("landscape-surface", "drag the square to start elsewhere",
-                         x_range=Range1d(), y_range=Range1d())
-        self.map.grid.visible = self.map.axis.visible = False
+        ground, self.map = layers("landscape-surface", "drag the square to start elsewhere",
+                                  x_range=Range1d(), y_range=Range1d())
+        ground.grid.visible = ground.axis.visible = False
         levels = np.geomspace(1e-4, 1, LEVELS)
         x = np.linspace(0, 1, 3)
-        self._contours = self.map.contour(x, x, np.outer(x, x), levels=[0, *levels],
-                                          fill_color=shades(LEVELS), line_color="#9fb0c3",
-                                          line_width=0.6)
+        self._contours = ground.contour(x, x, np.outer(x, x), levels=[0, *levels],
+                                        fill_color=shades(LEVELS), line_color="#9fb0c3",
+                                        line_width=0.6)
         self.map.multi_line("x", "y", source=self.lines, line_color="colour", line_width=2,
                             line_join="round")
         self.map.scatter("x", "y", source=self.minima, marker="star", size=20, fill_color="colour",
@@ -124,13 +129,16 @@ class Landscape:
                          fill_color="colour", line_color="white", line_width=1.5)
         self.map.scatter("x", "y", source=self.begin, marker="square", size=15, fill_color=INK,
                          line_color="white", line_width=2)
-        self.values = chart("landscape-values", "value", "step", y_axis_type="log",
-                            x_range=Range1d(), y_range=Range1d(1, 10))
-        self.speeds = chart("landscape-speeds", "velocity: length of each step", "step",
-                            y_axis_type="log", x_range=self.values.x_range,
-                            y_range=Range1d(1, 10))
+        values, self.values = layers("landscape-values", "value", "step", y_axis_type="log",
+                                     x_range=Range1d(), y_range=Range1d(1, 10), min_border_left=54)
+        speeds, self.speeds = layers("landscape-speeds", "velocity: length of each step", "step",
+                                     y_axis_type="log", x_range=self.values.x_range,
+                                     y_range=Range1d(1, 10), min_border_left=54)
+        self.roots = [self.controls, ground, self.map, values, self.values, speeds, self.speeds]
         for where, name in ((self.values, "value"), (self.speeds, "speed")):
             where.multi_line("step", name, source=self.lines, line_color="colour", line_width=2)
+        self.lines.js_on_change("data", CustomJS(code=TAKEN, args={
+            "taken": self.begin, "charts": [self.map, self.values, self.speeds]}))
         self.map.on_event(PanStart, self._grab)
         self.map.on_event(Pan, self._drag)
         self.map.on_event(PanEnd, self._drop)
@@ -143,28 +151,45 @@ class Landscape:
         self._draw_next()
 
     def _draw_next(self) -> None:
-        """Show what is wanted, unless the browser is still drawing what was wanted before.
+        """Show what is wanted, unless the browser has not yet taken what was wanted before.
 
         So pictures never queue up: while a slider moves, each is of its latest place.
         """
-        drawing = time.monotonic() - self._sent < PATIENCE
-        if not self._wanted or (drawing and self._document is not None):
+        if not self._wanted:
+            return
+        if self._document is not None and time.monotonic() - self._sent < PATIENCE:
+            self._call_later()      # in case that no answer comes, as from a page that is hidden
             return
         self._wanted, self._sent = False, time.monotonic()
         self.update()
-        if self._document is not None:      # if no answer comes, as from a page that is hidden
-            self._document.add_timeout_callback(self._draw_next, 1000 * PATIENCE + 10)
 
-    def _drawn(self, attr: str, old: Any, new: Any) -> None:
-        self._sent, still = -math.inf, not self._wanted
+    def _taken(self, attr: str, old: Any, new: Any) -> None:
+        self._sent = -math.inf
         self._draw_next()
-        self._say(at_once=still)
 
-    def _say(self, at_once: bool) -> None:
+    def _call_later(self) -> None:
+        if not self._waits:
+            self._waits = True
+            self._document.add_timeout_callback(self._come_back, 1000 * SAY)
+
+    def _come_back(self) -> None:
+        self._waits = False
+        self._draw_next()
+        self._say()
+
+    def _say(self) -> None:
         """Show the sentences, but while a slider moves only now and then: they cost as much."""
         now = time.monotonic()
-        if self._text != self.says.text and (at_once or now - self._said > SAY):
-            self.says.text, self._said = self._text, now
+        if self._document is not None and now - self._said < SAY:
+            self._call_later()
+            return
+        text = "".join(
+            f'<p style="margin:0 0 6px"><b style="color:{COLOUR[name]}">{escape(name)}</b> '
+            f'{escape(sentence(name, path, *self._pair))}.</p>'
+            for name, path in self._found.items()) or (
+            f'<p style="color:{FAINT}">Choose a method.</p>')
+        if text != self.says.text:
+            self.says.text, self._said = text, now
 
     def choose(self) -> None:
         """Show another surface, from its start and with its learning rate."""
@@ -193,17 +218,21 @@ class Landscape:
         self._drag(event)
         self._dragging = False
 
+    def _slide(self, axis: int, attr: str, old: Any, new: Any) -> None:
+        if not self._following:
+            self.start = (new, self.start[1]) if axis == 0 else (self.start[0], new)
+            self._changed("", None, None)
+
     def _move(self, x: float | None, y: float | None) -> None:
         """Start at this place, but within the picture."""
         if x is None or y is None:
             return
-        bounds = self._surface().bounds
-        at = [min(max(float(v), low), high) for v, (low, high) in zip((x, y), bounds, strict=True)]
-        self.start = at[0], at[1]
+        self.start = x, y
         self._changed("", None, None)
 
     def update(self) -> None:
         """Compute the paths and show them."""
+        self.start = within(self.start, self._surface().bounds)
         surface = replace(self._surface(), start=self.start)
         lr, m = 10 ** float(self.lr.value), float(self.momentum.value)
         names = [list(METHODS)[i] for i in sorted(self.methods.active)]
@@ -214,15 +243,21 @@ class Landscape:
         self.values.x_range.end = int(self.steps.value)
         for where, name in ((self.values, "value"), (self.speeds, "speed")):
             set_decades(where.y_range, self.lines.data[name])
-        if self.start != self._at:
-            self._at = self.start
-            self.begin.data = {"x": [self.start[0]], "y": [self.start[1]]}
-        self._text = "".join(
-            f'<p style="margin:0 0 6px"><b style="color:{COLOUR[name]}">{escape(name)}</b> '
-            f'{escape(sentence(name, path, lr, m))}.</p>' for name, path in found.items()) or (
-            f'<p style="color:{FAINT}">Choose a method.</p>')
-        self._say(at_once=self._document is None)
+        self._show_start(surface.bounds)
+        self._found, self._pair = found, (lr, m)
+        self._say()
         self.updates += 1
+
+    def _show_start(self, bounds: tuple[Point, Point]) -> None:
+        """Let square and sliders follow the start, unless they are there."""
+        if (self.start, bounds) == self._begun:
+            return
+        self._begun = self.start, bounds
+        self.begin.data = {"x": [self.start[0]], "y": [self.start[1]]}
+        self._following = True
+        for place, value, (low, high) in zip(self.at, self.start, bounds, strict=True):
+            place.update(start=low, end=high, value=value)
+        self._following = False
 
     def _draw_surface(self, surface: Surface) -> None:
         """Draw the contours, unless it is the surface that is there."""
@@ -241,42 +276,3 @@ class Landscape:
         self.minima.data = {"x": [at[0] for at in surface.minima],
                             "y": [at[1] for at in surface.minima],
                             "colour": [INK, *["white"] * (len(surface.minima) - 1)]}
-
-
-def columns(found: Mapping[str, Trajectory], lr: float, momentum: float) -> dict[str, Any]:
-    """Return all that is drawn of the paths: a row for each method."""
-    paths = list(found.values())
-    rows = {"x": [path.points[:, 0] for path in paths], "y": [path.points[:, 1] for path in paths],
-            "step": [np.arange(path.steps + 1, dtype=np.int32) for path in paths],
-            "value": [np.maximum(path.values, LOWEST) for path in paths],
-            "speed": [speeds(path) for path in paths],
-            "end_x": [path.points[-1, 0] for path in paths],
-            "end_y": [path.points[-1, 1] for path in paths],
-            "marker": ["x" if path.diverged else "circle" for path in paths],
-            "colour": [COLOUR[name] for name in found], "label": list(found),
-            "lr": [lr] * len(paths), "momentum": [momentum] * len(paths)}
-    return {name: rows[name] for name in COLUMNS}
-
-
-def set_decades(span: Any, curves: Sequence[Any]) -> None:
-    """Let an axis span whole decades: it then seldom changes, which would cost time."""
-    numbers = np.concatenate(curves) if curves else np.ones(1)
-    numbers = numbers[np.isfinite(numbers)]
-    low = math.floor(math.log10(max(numbers.min(), LOWEST))) if numbers.size else 0
-    high = math.ceil(math.log10(max(numbers.max(), LOWEST))) if numbers.size else 1
-    ends = 10.0 ** low, 10.0 ** max(high, low + 1)
-    if (span.start, span.end) != ends:
-        span.update(start=ends[0], end=ends[1])
-
-
-def speeds(path: Trajectory) -> Any:
-    """Return the length of each step, one as many as there are points."""
-    lengths = np.hypot(*np.diff(path.points, axis=0).T)
-    return np.maximum(np.append(lengths, np.nan), LOWEST)
-
-
-def shades(count: int) -> list[str]:
-    """Return colours from white, for low, to a soft blue."""
-    low, high = np.array([255, 255, 255]), np.array([176, 196, 218])
-    return ["#{:02x}{:02x}{:02x}".format(*np.rint(low + (high - low) * t ** 1.2).astype(int))
-            for t in np.linspace(0, 1, count)]

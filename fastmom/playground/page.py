@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from bokeh.models import CustomJSTickFormatter, Div, LogAxis, Slider
 from bokeh.plotting import figure
 
 from fastmom.plot.style import COLOURS
 
+if TYPE_CHECKING:
+    from fastmom.landscape import Point
+
+LOWEST = 1e-12      # on logarithmic axes
 INK, FAINT, LINES = "#222b36", "#6b7684", "#e3e7ec"
 ROOMS = {"landscape": "Landscape", "training": "Training"}
 
@@ -28,8 +34,9 @@ main { max-width: 1500px; margin: 0 auto; padding: .8rem; box-sizing: border-box
 .room[hidden] { display: none; }
 .card { background: #fff; border: 1px solid #e3e7ec; border-radius: .7rem; padding: .6rem;
         min-width: 0; overflow: hidden; }
-.plot { position: relative; display: flex; }
-.controls { display: flex; flex-direction: column; gap: .5rem; }
+.plot { position: relative; display: grid; }
+.plot > div > * { grid-area: 1 / 1; }
+.controls { display: flex; flex-direction: column; gap: .5rem; overflow-y: auto; }
 .landscape { grid-template: "controls surface values" 1fr "controls surface speeds" 1fr
              / 250px minmax(0, 5fr) minmax(0, 4fr); height: calc(100vh - 5rem);
              min-height: 560px; max-height: 900px; }
@@ -81,7 +88,11 @@ TEMPLATE = """
 <section id="{{ name }}" class="room {{ name }}">
 {% for root in doc.roots if root.name.startswith(name + "-") %}
 <div class="card {{ 'controls' if root.name.endswith('-controls') else 'plot' }}"
-     style="grid-area: {{ root.name.split('-')[1] }}">{{ embed(root) }}</div>
+     style="grid-area: {{ root.name.split('-')[1] }}">
+{% for under in doc.roots if under.name == "under-" + root.name.split('-')[1] %}
+{{ embed(under) }}
+{% endfor %}
+{{ embed(root) }}</div>
 {% endfor %}
 </section>
 {% endfor %}
@@ -109,6 +120,39 @@ def chart(name: str, title: str, x: str = "", y: str = "", **options: Any) -> An
             axis.ticker.mantissas = [1, 2, 5]       # more would overlap
     made.grid.grid_line_color = LINES
     return made
+
+
+def layers(name: str, title: str, x: str = "", **options: Any) -> tuple[Any, Any]:
+    """Return two figures for one place, which share their ranges: the ground, and one to draw upon.
+
+    The ground has title, axes and whatever else stays. It is not drawn again when curves change,
+    which would take longer than the curves themselves.
+    """
+    borders = {"min_border_top": 32, "min_border_right": 12, "min_border_bottom": 48 if x else 5,
+               "min_border_left": 5}
+    ground = chart(f"under-{name.split('-')[1]}", title, x, **borders | options)
+    shared = {"x_range": ground.x_range, "y_range": ground.y_range, "background_fill_color": None}
+    above = chart(name, "", **borders | options | shared)
+    above.left = above.below = above.center = []
+    above.title.visible = False
+    return ground, above
+
+
+def set_decades(span: Any, curves: Sequence[Any]) -> None:
+    """Let an axis span whole decades: it then seldom changes, which would cost time."""
+    numbers = np.concatenate(curves) if curves else np.ones(1)
+    numbers = numbers[np.isfinite(numbers)]
+    low = math.floor(math.log10(max(numbers.min(), LOWEST))) if numbers.size else 0
+    high = math.ceil(math.log10(max(numbers.max(), LOWEST))) if numbers.size else 1
+    ends = 10.0 ** low, 10.0 ** max(high, low + 1)
+    if (span.start, span.end) != ends:
+        span.update(start=ends[0], end=ends[1])
+
+
+def within(at: Point, bounds: tuple[Point, Point]) -> Point:
+    """Return the point of the picture that is nearest to this."""
+    x, y = (min(max(float(v), low), high) for v, (low, high) in zip(at, bounds, strict=True))
+    return x, y
 
 
 def style_legend(legend: Any, location: str = "top_right") -> None:
@@ -139,3 +183,10 @@ def coloured(colours: Sequence[str], selector: str) -> str:
     """Return a style that colours the labels of a group of check boxes one by one."""
     return "\n".join(f"{selector}:nth-of-type({i}) {{ color: {colour}; font-weight: 600; }}"
                      for i, colour in enumerate(colours, 1))
+
+
+def shades(count: int) -> list[str]:
+    """Return colours from white, for low, to a soft blue."""
+    low, high = np.array([255, 255, 255]), np.array([176, 196, 218])
+    return ["#{:02x}{:02x}{:02x}".format(*np.rint(low + (high - low) * t ** 1.2).astype(int))
+            for t in np.linspace(0, 1, count)]

@@ -44,6 +44,8 @@ MOVES: dict[str, Any] = {
     "lr": lambda page: page.press("lr", "\ue014"),                       # the right one
     "momentum": lambda page: page.press("momentum", "\ue012"),
     "steps": lambda page: page.press("steps", "\ue012"),
+    "start-x": lambda page: page.press("start-x", "\ue014"),
+    "start-y": lambda page: page.press("start-y", "\ue012"),
     "methods": lambda page: page.click("methods", "label:nth-of-type(4) input"),
     "surface": lambda page: page.choose("surface", "Beale"),
 }
@@ -106,19 +108,28 @@ def test_the_sentence(page: Page, values: dict[str, float], said: str) -> None:
     assert page.complaints() == []
 
 
-# Sixty moves a second for two seconds; for each, the time until a picture of it, or of a later
-# one, is there
+# Sixty moves a second for two seconds; for each, the time until a picture of it, or of a later one,
+# is there: until all three charts have been painted with it and the browser is free again, which it
+# is when what was painted has been handed to the screen
 TIMED = """
 const done = arguments[0], names = Bokeh.documents[0];
 const slider = names.get_model_by_name("momentum"), source = names.get_model_by_name("paths");
-const sent = [], times = [], pictures = [];
+const sent = [], times = [], pictures = [], left = new Set();
+let shown = null;
 source.connect(source.properties.data.change, () => {
-  const [shown] = source.data.momentum;
-  requestAnimationFrame(() => setTimeout(() => {
+  [shown] = source.data.momentum;
+  for (const chart of charts) left.add(chart);
+});
+const charts = ["surface", "values", "speeds"].map((name) => Bokeh.index.find_one(
+  names.get_model_by_name(`landscape-${name}`)));
+for (const chart of charts) chart.repainted.connect(() => {
+  if (!left.delete(chart) || left.size > 0) return;
+  const painted = shown;
+  setTimeout(() => {
     const now = performance.now();
     pictures.push(now);
-    while (sent.length && sent[0][0] <= shown) times.push(now - sent.shift()[1]);
-  }, 0));
+    while (sent.length && sent[0][0] <= painted) times.push(now - sent.shift()[1]);
+  }, 0);
 });
 let i = 0;
 const timer = setInterval(() => {
@@ -139,8 +150,8 @@ def test_the_picture_follows_sixty_moves_a_second(page: Page) -> None:
     page.driver.set_script_timeout(30)
     found = page.driver.execute_async_script(TIMED)
     times = sorted(found["times"])
-    print(f"\nfrom move to picture: median {times[len(times) // 2]:.0f} ms, 95 % within "
-          f"{times[int(0.95 * len(times))]:.0f} ms; {found['pictures']} pictures of 120 moves")
+    print(f"\nfrom move to picture: median {times[len(times) // 2]:.0f} ms, 90 % within "
+          f"{times[int(0.9 * len(times))]:.0f} ms; {found['pictures']} pictures of 120 moves")
     assert found["left"] == 0       # the last move is shown
     assert found["pictures"] > 10
     assert page.complaints() == []

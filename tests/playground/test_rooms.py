@@ -69,12 +69,12 @@ def test_pictures_do_not_queue_up() -> None:
         def add_timeout_callback(self, function: Any, after: float) -> None:
             pass
     room = Landscape(Document())
-    room._drawn("tags", None, None)
+    room._taken("tags", None, None)
     done = room.updates
     for value in (0.1, 0.2, 0.3):
         room.momentum.value = value
     assert room.updates == done + 1             # the browser is drawing the first
-    room._drawn("tags", None, None)
+    room._taken("tags", None, None)
     assert room.updates == done + 2
     assert room.lines.data["momentum"][0] == 0.3
 

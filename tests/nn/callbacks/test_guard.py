@@ -110,6 +110,22 @@ def test_it_gives_up() -> None:
             loop({}, losses)
 
 
+def test_no_copies_where_nobody_goes_back() -> None:
+    w = np.ones(4, np.float32)
+    optimizer = fm.SGD([w], lr=1.0)
+    guard = fm.DivergenceGuard(optimizer, retries=0)
+    assert guard.nbytes == 0
+    optimizer.step([np.full(4, -0.9, np.float32)])      # 1.9 times as long: within reach
+    for loss in [1.0] + [2.0] * 9:
+        assert guard.watch(loss)
+    optimizer.step([np.full(4, -0.9, np.float32)])      # 2.8 times
+    for _ in range(9):
+        assert guard.watch(2.0)
+    with pytest.raises(nn.Diverged, match="loss rose from 1 to 2"):
+        guard.watch(2.0)
+    assert w.tolist() == pytest.approx([2.8] * 4)
+
+
 def test_parameters_that_are_not_finite() -> None:
     w = np.ones(2, np.float32)
     optimizer = fm.SGD([w], lr=1.0)
