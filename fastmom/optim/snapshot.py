@@ -137,7 +137,7 @@ def squares(array: Array, minus: Array | None = None) -> float:
     total = 0.0
     for i in range(0, array.size, PIECE):
         piece = array[i:i + PIECE]
-        if piece.dtype == np.float16:
+        if piece.dtype.itemsize < 4:
             piece = piece.astype(np.float32)
         if minus is not None:
             piece = piece - minus[i:i + PIECE]
