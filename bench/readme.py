@@ -25,8 +25,8 @@ OURS = "fastmom"
 EVEN = 0.97     # a peer's time over fastmom's: below, the README tells the cause
 # Why a peer is faster, with the measurement that shows it, by case and peer as `below` names them
 CAUSES: dict[str, str] = {
-    "GPT-2, clipped: numba": "The pass for the norm took 27.1 ms, Numba's 18.6 (clipped less plain): "
-                             "fastmom adds squares in float64, in a fixed order.",
+    "GPT-2, clipped: numba": "The pass for the norm took 27.1 ms, Numba's 18.6 (clipped less "
+                             "plain): fastmom adds squares in float64, in a fixed order.",
 }
 Rows = dict[tuple[str, bool], Seconds]
 CLIPPED = "the same, clipped by global norm"
