@@ -20,8 +20,9 @@ from fastmom.kernels import isa
 LOOP = re.compile(r"^[0-9a-f]+ <__pyx_fuse_([01])(?:_\d)?__pyx_f_\w*?loops_[a-z0-9]+_(\w+)"
                   r"(?:\(.*\))?>:$")
 SUM = re.compile(r"^[0-9a-f]+ <void fm::.*add<(float|double), (\d), (?:true|false)>.*>:$")
+COMBINE = re.compile(r"^[0-9a-f]+ <fm_combine(32|64)\(.*>:$")      # products that skip zeros
 LAYERS = ("gather", "bias_activation", "activation_gradient", "dropout", "dropout_gradient",
-          "multiply", "add_slices")
+          "add_slices")
 WIDENED = ("square_sum", "add_products", "rescale")       # computed in double, also of floats
 MIXED = (*WIDENED, "gather")            # gather: of samples of another type
 UNROLLED = ("dropout",)                 # the loop over a group of 64 elements is
@@ -75,12 +76,15 @@ def faults(name: str, kind: str, build: str, code: Code) -> list[str]:
 def checks(build: str) -> Iterator[tuple[str, str, list[str]]]:
     """Each function of this build, its type, and what is wrong with it."""
     loops = import_module(f"fastmom.kernels.loops_{build}")
-    found = functions(Path(loops.__file__ or ""), LOOP)
-    sums = functions(Path(loops.__file__ or ""), SUM)
+    path = Path(loops.__file__ or "")
+    found, sums, combine = (functions(path, pattern) for pattern in (LOOP, SUM, COMBINE))
     for name in (*loops.rules, "load", "rescale", "square_sum", "add_products", *LAYERS):
         for number, kind in (("0", "float"), ("1", "double")):
             yield name, kind, (faults(name, kind, build, found[number, name])
                                if (number, name) in found else ["function not found"])
+    for bits, kind in (("32", "float"), ("64", "double")):
+        yield "combine", kind, (faults("combine", kind, build, combine[bits,])
+                                if (bits,) in combine else ["function not found"])
     for kind, count in product(("float", "double"), "1234"):
         yield f"sum of {count}", kind, (faults("sum", kind, build, sums[kind, count])
                                        if (kind, count) in sums else ["function not found"])
