@@ -23,9 +23,8 @@ METHODS: dict[str, Callable[[float], Make]] = {
     "momentum": lambda m: partial(optim.SGD, momentum=m),
     "Nesterov": lambda m: partial(optim.SGD, momentum=m, nesterov=True),
     "QHM": lambda m: partial(optim.QHM, momentum=m),
+    "YellowFin": lambda m: optim.YellowFin,
 }
-if "yellowfin" in optim.OPTIMIZERS:
-    METHODS["YellowFin"] = lambda m: optim.OPTIMIZERS["yellowfin"]
 COLOUR = dict(zip(METHODS, COLOURS, strict=False))
 
 
